@@ -1,0 +1,2 @@
+//! The runtime of one container.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The container daemon.
+fn main() {}
