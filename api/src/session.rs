@@ -26,6 +26,8 @@ pub const MAX_PACKET: usize = 64 * 1024;
 pub enum FromSession {
     /// The program runs; its process id on the host.
     Pid(u32),
+    /// Something was not as asked; the program runs all the same.
+    Warning(String),
     /// The program ended with this status.
     Exited(u8),
     /// The program was ended by this signal.
