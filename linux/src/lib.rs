@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Safe wrappers for kernel calls: system calls and their constants, no policy.
+
+pub mod error;
+pub mod seqpacket;
