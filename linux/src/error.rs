@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A kernel call that failed, e.g. `openat2(3, "etc/passwd"): ELOOP`.
 ///
@@ -77,5 +78,14 @@ impl<T> Context<T> for nix::Result<T> {
 impl<T> Context<T> for io::Result<T> {
     fn call<S: Into<String>>(self, text: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| Error::from_io(text(), &error))
+    }
+}
+
+/// A file descriptor for messages: its number and, where procfs tells, its path: `3</tank/ct>`.
+pub fn describe_fd(fd: BorrowedFd<'_>) -> String {
+    let n = fd.as_raw_fd();
+    match std::fs::read_link(format!("/proc/self/fd/{n}")) {
+        Ok(path) => format!("{n}<{}>", path.display()),
+        Err(_) => n.to_string(),
     }
 }

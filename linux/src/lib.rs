@@ -1,4 +1,5 @@
 //! Safe wrappers for kernel calls: system calls and their constants, no policy.
 
+pub mod beneath;
 pub mod error;
 pub mod seqpacket;
