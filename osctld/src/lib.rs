@@ -1,1 +1,4 @@
 //! The container daemon.
+
+pub mod failpoint;
+pub mod store;

@@ -20,6 +20,16 @@ pub struct Entry {
     pub kind: Option<Kind>,
 }
 
+impl Entry {
+    /// What it is, asked of `dir`, the directory that was read, when the listing did not say.
+    pub fn kind_in(&self, dir: &Root) -> Result<Kind> {
+        match self.kind {
+            Some(kind) => Ok(kind),
+            None => Ok(dir.stat(&self.name)?.kind()),
+        }
+    }
+}
+
 /// The names in a directory, in no particular order.
 pub struct ReadDir {
     entries: OwningIter,
