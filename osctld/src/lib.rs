@@ -1,5 +1,6 @@
 //! The container daemon.
 
+pub mod cgroup;
 pub mod config;
 pub mod container;
 pub mod daemon;
