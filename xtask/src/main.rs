@@ -1,2 +1,45 @@
-//! The container daemon.
-fn main() {}
+//! `cargo xtask TASK`: everything one does with the source tree beside
+//! building it. Owns the command line; each task has a module of its own.
+
+mod apt;
+mod error;
+mod process;
+mod template;
+mod ui;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+use error::Result;
+
+/// Tasks of the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build a container image.
+    Template(template::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    ui::start_clock();
+    match process::handle_signals().and_then(|()| run(cli.task)) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            ui::failure(&error);
+            std::process::ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Template(args) => template::run(&args),
+    }
+}
