@@ -13,6 +13,7 @@ pub mod history;
 pub mod id_range;
 pub mod pool;
 pub mod server;
+pub mod storage;
 pub mod store;
 pub mod sync;
 pub mod user;
