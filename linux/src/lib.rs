@@ -3,4 +3,5 @@
 pub mod beneath;
 pub mod bpf;
 pub mod error;
+pub mod probe;
 pub mod seqpacket;

@@ -12,6 +12,7 @@ pub mod handlers;
 pub mod history;
 pub mod id_range;
 pub mod pool;
+pub mod security;
 pub mod server;
 pub mod storage;
 pub mod store;
