@@ -2,9 +2,11 @@
 //! building it. Owns the command line; each task has a module of its own.
 
 mod apt;
+mod check;
 mod error;
 mod process;
 mod template;
+mod test;
 mod ui;
 mod workspace;
 
@@ -22,7 +24,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Build a container image.
+    /// Check formatting, rules of the source and lints.
+    Check,
+    /// Run the checks and all tests; needs root.
+    Test(test::Args),
+    /// Build container images.
     Template(template::Args),
 }
 
@@ -40,6 +46,8 @@ fn main() -> std::process::ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Check => check::run(),
+        Task::Test(args) => test::run(&args),
         Task::Template(args) => template::run(&args),
     }
 }

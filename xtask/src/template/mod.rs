@@ -58,6 +58,11 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The image of a template, built if it is missing or its recipe changed.
+pub fn ensure(name: &str) -> Result<PathBuf> {
+    build(name, None, false)
+}
+
 fn build(name: &str, compression: Option<Compression>, force: bool) -> Result<PathBuf> {
     let selection = recipe::select(&workspace::root().join("templates"), name, compression)?;
     let directory = workspace::images();
