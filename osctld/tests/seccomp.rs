@@ -3,6 +3,8 @@
 //! The test starts itself once more; the copy installs the filter on its thread, tries calls and
 //! prints what it got.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::BTreeMap,
     os::unix::process::ExitStatusExt,

@@ -12,13 +12,12 @@ use rustix::{
 pub struct Name(&'static str);
 
 /// All names, in alphabetical order.
-pub const NAMES: [Name; 16] = [
+pub const NAMES: [Name; 15] = [
     Name("as"),
     Name("core"),
     Name("cpu"),
     Name("data"),
     Name("fsize"),
-    Name("locks"),
     Name("memlock"),
     Name("msgqueue"),
     Name("nice"),
@@ -131,7 +130,6 @@ impl Name {
             "cpu" => Resource::Cpu,
             "data" => Resource::Data,
             "fsize" => Resource::Fsize,
-            "locks" => Resource::Locks,
             "memlock" => Resource::Memlock,
             "msgqueue" => Resource::Msgqueue,
             "nice" => Resource::Nice,
