@@ -3,6 +3,8 @@
 
 mod apt;
 mod check;
+mod demo;
+mod docs;
 mod error;
 mod process;
 mod template;
@@ -28,6 +30,12 @@ enum Task {
     Check,
     /// Run the checks and all tests; needs root.
     Test(test::Args),
+    /// Run a Debian container on this machine; needs root.
+    Demo(demo::Args),
+    /// Write the man pages of osctl to target/man.
+    Man,
+    /// Write completion scripts for bash, zsh and fish to target/completions.
+    Completions,
     /// Build container images.
     Template(template::Args),
 }
@@ -48,6 +56,9 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Check => check::run(),
         Task::Test(args) => test::run(&args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Man => docs::man(),
+        Task::Completions => docs::completions(),
         Task::Template(args) => template::run(&args),
     }
 }

@@ -1,8 +1,9 @@
 //! Running programs so that a signal ends them first and the task after them,
 //! with everything that has to be removed still removed.
 
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -137,15 +138,32 @@ pub fn run(command: &mut Command, name: &str) -> Result<()> {
 
 /// Runs a program to its end and gives back what it printed on stdout.
 pub fn output(command: &mut Command, name: &str) -> Result<String> {
+    let (status, text) = output_of_any(command, name)?;
+    match status.success() {
+        true => Ok(text),
+        false => Err(Error::Program {
+            program: name.to_owned(),
+            status,
+        }),
+    }
+}
+
+/// As [`output`], for a program that may fail.
+pub fn output_of_any(command: &mut Command, name: &str) -> Result<(ExitStatus, String)> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut program = Program::spawn(command, name, Stop::Gently)?;
+    let failed = |source| Error::Spawn {
+        program: name.to_owned(),
+        source,
+    };
     let mut text = Vec::new();
-    if let Some(stdout) = &mut program.child().stdout {
-        std::io::Read::read_to_end(stdout, &mut text).map_err(|source| Error::Spawn {
-            program: name.to_owned(),
-            source,
-        })?;
+    if let Some(stdout) = &mut program.child.stdout {
+        stdout.read_to_end(&mut text).map_err(failed)?;
     }
-    program.wait()?;
-    String::from_utf8(text).map_err(|_| Error::Other(format!("{name} did not print text")))
+    let status = program.child.wait().map_err(failed)?;
+    check_interrupted()?;
+    match String::from_utf8(text) {
+        Ok(text) => Ok((status, text)),
+        Err(_) => Err(Error::Other(format!("{name} did not print text"))),
+    }
 }

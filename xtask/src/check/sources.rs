@@ -82,7 +82,9 @@ fn module_of(file: &Path) -> Option<Vec<String>> {
     if is_root || module.last().is_some_and(|last| last == "mod") {
         module.pop();
     }
-    let is_test = module.iter().any(|it| it == "tests" || it == "test");
+    let is_test = module
+        .iter()
+        .any(|it| it == "tests" || it.ends_with("_tests"));
     (!is_test).then_some(module)
 }
 
@@ -297,6 +299,7 @@ mod tests {
             #[cfg(test)] use tokio::x;\n fn f() {}";
         assert!(!has(text, "a", "tokio::x"));
         assert!(module_of(Path::new("cgroup/tests/mod.rs")).is_none());
+        assert!(module_of(Path::new("storage/dir_tests.rs")).is_none());
         assert_eq!(module_of(Path::new("cgroup/mod.rs")).unwrap(), ["cgroup"]);
         assert_eq!(module_of(Path::new("main.rs")).unwrap(), [""; 0]);
     }

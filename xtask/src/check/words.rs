@@ -1,5 +1,5 @@
 //! Words that are in no file of the repository, and the head that every Rust
-//! file has but the `tests.rs` beside what it tests.
+//! file has but the tests that lie beside what they test.
 
 use std::fs;
 use std::path::Path;
@@ -65,7 +65,7 @@ fn judge(file: &str, text: &str, words: &[String]) -> Vec<Finding> {
             what,
         })
     };
-    let needs_head = file.ends_with(".rs") && !file.ends_with("/tests.rs");
+    let needs_head = file.ends_with(".rs") && !file.ends_with("tests.rs");
     if needs_head && !text.trim_start().starts_with("//!") {
         found(1, "does not begin with what it is about: //!".to_owned());
     }
