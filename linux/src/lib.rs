@@ -1,7 +1,8 @@
 //! Safe wrappers for kernel calls: system calls and their constants, no policy.
 
 pub mod beneath;
-pub mod bpf;
 pub mod error;
-pub mod probe;
+pub mod mount;
+pub mod process;
 pub mod seqpacket;
+pub mod tty;

@@ -29,7 +29,7 @@
 //! | to client | `{"exited":0}` | last message: exit status |
 //! | to client | `{"signaled":9}` | last message: ended by a signal |
 //! | to client | `{"failed":{"code":127,"error":"…"}}` | last message, may be the only one: 126 cannot be executed, 127 not found, 125 anything else |
-//! | to supervisor | `{"signal":15}` | send this signal to the program (its process group if it has a tty) |
+//! | to supervisor | `{"signal":15}` | send this signal (1 to 64) to the program, to its process group if it has a tty |
 //!
 //! The socket closing without a last message means that the supervisor is gone and the container
 //! with it. When the client closes its end the program's process group gets SIGHUP.
@@ -58,6 +58,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_MESSAGE: usize = 128 * 1024;
 /// The largest console message towards a client, in bytes.
 pub const CONSOLE_CHUNK: usize = 4096;
+/// The largest script of [`Exec::script`], in bytes.
+pub const MAX_SCRIPT: u64 = 16 * 1024 * 1024;
 /// First byte of console input.
 pub const CONSOLE_DATA: u8 = 0;
 /// First byte of a console size.
@@ -115,7 +117,8 @@ pub struct Enter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// Run a program. Further descriptors: stdin, stdout, stderr; none with a tty.
+    /// Run a program. Further descriptors: stdin, stdout, stderr, none of them with a tty; then the
+    /// script if there is one. Terminals and directories are refused as descriptors.
     Exec(Exec),
     /// Change files, in order; what cannot be changed is a warning in the session. As root.
     WriteFiles {
@@ -145,6 +148,10 @@ pub enum Action {
 pub struct Exec {
     /// Program and arguments; a name without `/` is looked up in PATH of `env`.
     pub argv: Vec<String>,
+    /// Run what the last descriptor holds, a program or a script with `#!`, with `argv` as its
+    /// arguments. Its content (at most [`MAX_SCRIPT`] bytes) is copied; the guest sees the copy only.
+    #[serde(default)]
+    pub script: bool,
     /// The whole environment; `container=lxc` is added.
     pub env: Vec<(String, String)>,
     /// User id in the container.

@@ -322,7 +322,7 @@ pub enum FileAction {
         begin: String,
         /// Last line of the block, without newline.
         end: String,
-        /// Lines between.
+        /// Lines between; none at all removes the block.
         content: String,
     },
     /// No such file; a directory is left alone.

@@ -1,0 +1,230 @@
+//! The supervisor's half of a start: the process, its id maps, the trees it is handed, its cgroups.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
+
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+use nix::time::{ClockId, clock_gettime};
+use osctl_linux::error::Context;
+use osctl_linux::mount::{self, ATTR_NODEV, ATTR_RDONLY, Depth};
+use osctl_linux::process::{self, Child, Cloned, Parent, SingleThread, clone3};
+use osctl_runtime::spec::{IdMapping, Mount, MountSource, Spec};
+
+use super::cgroup::{Cgroups, Placement};
+use crate::devices::DevTree;
+use crate::fault::{During, Fault, Outcome};
+use crate::hostproc::HostProc;
+use crate::policy;
+use crate::report::{Channel, Order};
+use crate::stage;
+
+/// A container whose first process goes through its init stage.
+#[derive(Debug)]
+pub struct Launched {
+    /// The first process.
+    pub init: Child,
+    /// Its reports come here.
+    pub channel: Channel,
+    /// Its user namespace.
+    pub userns: OwnedFd,
+    /// Its `/dev`.
+    pub dev: DevTree,
+    /// What is not as asked.
+    pub warnings: Vec<String>,
+}
+
+/// A launch that failed, in a named step. The process, if there is one, has been killed.
+#[derive(Debug)]
+pub struct LaunchError {
+    /// Name of the step.
+    pub step: &'static str,
+    /// Why.
+    pub fault: Fault,
+}
+
+trait In<T> {
+    fn step(self, step: &'static str) -> Result<T, LaunchError>;
+}
+
+impl<T, E: Into<Fault>> In<T> for Result<T, E> {
+    fn step(self, step: &'static str) -> Result<T, LaunchError> {
+        self.map_err(|fault| LaunchError {
+            step,
+            fault: fault.into(),
+        })
+    }
+}
+
+/// Starts a container up to the point where its init waits to be let go.
+pub fn launch(
+    spec: &Spec,
+    witness: &SingleThread,
+    proc: &HostProc,
+    cgroups: &Cgroups,
+) -> Result<Launched, LaunchError> {
+    if spec.time_namespace {
+        own_clocks(proc).step("time namespace")?;
+    }
+    let (channel, theirs) = Channel::pair().step("process")?;
+    let namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID;
+    let (init, placement) = cgroups
+        .clone_into(cgroups.payload(), |cgroup| {
+            clone3(witness, namespaces, Parent::Caller, cgroup)
+        })
+        .step("process")?;
+    let init = match init {
+        Cloned::Child => stage::enter(spec, theirs),
+        Cloned::Parent(child) => child,
+    };
+    drop(theirs);
+    let mut warnings = Vec::new();
+    match furnish(
+        spec,
+        proc,
+        cgroups,
+        &init,
+        &channel,
+        placement,
+        &mut warnings,
+    ) {
+        Ok((userns, dev)) => Ok(Launched {
+            init,
+            channel,
+            userns,
+            dev,
+            warnings,
+        }),
+        Err(error) => {
+            let _ = process::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
+            Err(error)
+        }
+    }
+}
+
+fn furnish(
+    spec: &Spec,
+    proc: &HostProc,
+    cgroups: &Cgroups,
+    init: &Child,
+    channel: &Channel,
+    placement: Placement,
+    warnings: &mut Vec<String>,
+) -> Result<(OwnedFd, DevTree), LaunchError> {
+    let map =
+        |name: &str, map: &[IdMapping]| proc.write(&format!("{}/{name}", init.pid), &map_text(map));
+    map("uid_map", &spec.uid_map).step("uid map")?;
+    map("gid_map", &spec.gid_map).step("gid map")?;
+    policy::set_rlimits(init.pid, &spec.rlimits, &mut |w| warnings.push(w)).step("rlimits")?;
+    channel.send(&Order::Mapped, &[]).step("uid map")?;
+
+    let userns = proc.namespace(init.pid, "user").step("user namespace")?;
+    let rootfs = rootfs(spec, userns.as_fd()).step("rootfs")?;
+    let dev = DevTree::build(spec).step("dev")?;
+    let trees = [rootfs.as_fd(), dev.as_fd()];
+    channel.send(&Order::Base, &trees).step("rootfs")?;
+    for wanted in &spec.mounts {
+        send_source(wanted, userns.as_fd(), channel).step("mounts")?;
+    }
+    if let Some(value) = spec.oom_score_adj {
+        let path = format!("{}/oom_score_adj", init.pid);
+        if let Err(error) = proc.write(&path, &value.to_string()) {
+            warnings.push(format!("cannot set oom_score_adj: {error}"));
+        }
+    }
+    if placement == Placement::Outside {
+        cgroups.place(init.pid).step("cgroup")?;
+    }
+    cgroups.join_v1(init.pid).step("cgroup")?;
+    channel.send(&Order::Placed, &[]).step("cgroup")?;
+    Ok((userns, dev))
+}
+
+fn map_text(map: &[IdMapping]) -> String {
+    map.iter()
+        .map(|range| format!("{} {} {}\n", range.ns_id, range.host_id, range.count))
+        .collect()
+}
+
+/// Children of this process see clocks that began when the container did.
+fn own_clocks(proc: &HostProc) -> Outcome {
+    process::unshare_time()?;
+    let mut offsets = String::new();
+    for (name, clock) in [
+        ("monotonic", ClockId::CLOCK_MONOTONIC),
+        ("boottime", ClockId::CLOCK_BOOTTIME),
+    ] {
+        let now = clock_gettime(clock).call(|| "clock_gettime")?;
+        // The kernel adds seconds and nanoseconds, the latter never negative: -now, normalized.
+        let (seconds, nanoseconds) = match now.tv_nsec() {
+            0 => (-now.tv_sec(), 0),
+            some => (-now.tv_sec() - 1, 1_000_000_000 - some),
+        };
+        offsets.push_str(&format!("{name} {seconds} {nanoseconds}\n"));
+    }
+    Ok(proc.write("self/timens_offsets", &offsets)?)
+}
+
+fn rootfs(spec: &Spec, userns: BorrowedFd<'_>) -> Outcome<OwnedFd> {
+    let tree = mount::clone_path(&spec.rootfs, Depth::Recursive)?;
+    mount::make_private(tree.as_fd())?;
+    let readonly = if spec.rootfs_readonly { ATTR_RDONLY } else { 0 };
+    mount::map_ids(
+        tree.as_fd(),
+        Depth::Recursive,
+        userns,
+        ATTR_NODEV | readonly,
+    )?;
+    Ok(tree)
+}
+
+fn send_source(wanted: &Mount, userns: BorrowedFd<'_>, channel: &Channel) -> Outcome {
+    match bind_source(wanted, userns) {
+        Ok(None) => Ok(()),
+        Ok(Some(tree)) => Ok(channel.send(&Order::Bind, &[tree.as_fd()])?),
+        Err(fault) => Ok(channel.send(&Order::NoBind(fault.text()), &[])?),
+    }
+}
+
+/// The detached tree to be mounted, for a bind mount.
+pub fn bind_source(wanted: &Mount, userns: BorrowedFd<'_>) -> Outcome<Option<OwnedFd>> {
+    let MountSource::Bind {
+        path,
+        recursive,
+        idmap,
+    } = &wanted.source
+    else {
+        return Ok(None);
+    };
+    if !path.is_absolute() {
+        return Err(Fault::refused(format!("{path:?} is not absolute")));
+    }
+    let depth = if *recursive {
+        Depth::Recursive
+    } else {
+        Depth::One
+    };
+    let tree = mount::clone_path(path, depth)?;
+    // Else what the guest mounts on it would appear on the host as well.
+    mount::make_private(tree.as_fd())?;
+    let attributes = stage::attributes(&wanted.attributes);
+    if *idmap {
+        mount::map_ids(tree.as_fd(), depth, userns, attributes)
+            .during(|| format!("cannot map ids of {path:?}"))?;
+    } else {
+        mount::add_attributes(tree.as_fd(), depth, attributes)?;
+    }
+    Ok(Some(tree))
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
+/// Flags of a directory that is only referred to.
+pub const DIRECTORY: OFlag = OFlag::O_PATH
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
