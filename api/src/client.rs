@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Code, Error};
 use crate::methods::{Method, Progress, Step};
@@ -54,6 +55,15 @@ impl Client {
             decoder: Decoder::new(wire::MAX_REPLY),
             cli: None,
         }
+    }
+
+    /// Limits how long a call waits for the daemon each time it sends or receives.
+    ///
+    /// # Errors
+    /// When the duration is zero.
+    pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)?;
+        self.socket.set_write_timeout(timeout)
     }
 
     /// Tells the daemon the command line of all calls to come, for its history.
@@ -174,6 +184,9 @@ impl Client {
 }
 
 fn lost(e: Option<&io::Error>) -> Error {
+    if e.is_some_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+        return Error::new(Code::Timeout, "the daemon did not answer in time");
+    }
     let message = "the connection to the daemon was lost";
     match e {
         Some(e) => Error::with_source(Code::Unavailable, message, e),

@@ -1,4 +1,20 @@
 //! The container daemon.
 
+pub mod cgroup;
+pub mod config;
+pub mod container;
+pub mod daemon;
+pub mod error;
+pub mod events;
 pub mod failpoint;
+pub mod group;
+pub mod handlers;
+pub mod history;
+pub mod id_range;
+pub mod pool;
+pub mod security;
+pub mod server;
+pub mod storage;
 pub mod store;
+pub mod sync;
+pub mod user;

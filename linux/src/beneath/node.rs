@@ -38,6 +38,12 @@ pub struct Time {
     pub nsec: u32,
 }
 
+impl From<Time> for nix::sys::time::TimeSpec {
+    fn from(t: Time) -> Self {
+        Self::new(t.sec, t.nsec.min(999_999_999).into())
+    }
+}
+
 /// What `lstat(2)` says about an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -164,6 +170,11 @@ impl Node {
         Error::new(format!("{call}({fd}{comma}{argument})"), errno)
     }
 
+    /// The file; one that was opened with `O_PATH` stays so.
+    pub fn into_file(self) -> File {
+        File::from(self.fd)
+    }
+
     /// Describes the object.
     pub fn stat(&self) -> Result<Stat> {
         nix::sys::stat::fstat(&self.fd)
@@ -211,11 +222,8 @@ impl Node {
 
     /// Sets the times; works on symbolic links and devices as well.
     pub fn set_times(&self, atime: Time, mtime: Time) -> Result<()> {
-        let spec = |t: Time| libc::timespec {
-            tv_sec: t.sec,
-            tv_nsec: t.nsec.min(999_999_999).into(),
-        };
-        let times = [spec(atime), spec(mtime)];
+        let spec = |t: Time| *nix::sys::time::TimeSpec::from(t).as_ref();
+        let times: [libc::timespec; 2] = [spec(atime), spec(mtime)];
         // SAFETY: the descriptor is open, the path is a NUL-terminated literal and `times` are
         // the two elements that the call reads.
         let rc = unsafe {

@@ -5,8 +5,8 @@ use std::path::{Component, Path};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, RenameFlags};
-use nix::sys::stat::{Mode, SFlag};
-use nix::unistd::UnlinkatFlags;
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags};
+use nix::unistd::{Gid, Uid, UnlinkatFlags};
 
 use super::{Kind, Root, Stat, Time, errno_of};
 use crate::error::Result;
@@ -117,9 +117,20 @@ impl Root {
     /// Makes `to` a hard link to `from`; a symbolic link at the end of `from` gets the new name
     /// itself.
     pub fn hard_link(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+        self.hard_link_into(from, self, to)
+    }
+
+    /// Makes `to` of another tree on the same file system a hard link to `from` of this one; see
+    /// [`Root::hard_link`].
+    pub fn hard_link_into(
+        &self,
+        from: impl AsRef<Path>,
+        tree: &Root,
+        to: impl AsRef<Path>,
+    ) -> Result<()> {
         let (from, to) = (from.as_ref(), to.as_ref());
         let (from_dir, from_name) = self.parent("linkat", from)?;
-        let (to_dir, to_name) = self.parent("linkat", to)?;
+        let (to_dir, to_name) = tree.parent("linkat", to)?;
         nix::unistd::linkat(&from_dir, from_name, &to_dir, to_name, AtFlags::empty())
             .map_err(|e| self.error("linkat", to, e))
     }
@@ -172,7 +183,15 @@ impl Root {
 
     /// Changes owner and group of what is at `path`, a symbolic link at the end itself.
     pub fn chown(&self, path: impl AsRef<Path>, uid: u32, gid: u32) -> Result<()> {
-        self.node(path)?.chown(uid, gid)
+        let path = path.as_ref();
+        if path.file_name().is_none() {
+            return self.node(path)?.chown(uid, gid);
+        }
+        let (dir, name) = self.parent("fchownat", path)?;
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+        nix::unistd::fchownat(&dir, name, Some(uid), Some(gid), flags)
+            .map_err(|e| self.error("fchownat", path, e))
     }
 
     /// Sets the permission bits of what is at `path`. For a symbolic link: `EOPNOTSUPP`.
@@ -182,7 +201,14 @@ impl Root {
 
     /// Sets the times of what is at `path`, a symbolic link at the end itself.
     pub fn set_times(&self, path: impl AsRef<Path>, atime: Time, mtime: Time) -> Result<()> {
-        self.node(path)?.set_times(atime, mtime)
+        let path = path.as_ref();
+        if path.file_name().is_none() {
+            return self.node(path)?.set_times(atime, mtime);
+        }
+        let (dir, name) = self.parent("utimensat", path)?;
+        let (atime, mtime) = (atime.into(), mtime.into());
+        nix::sys::stat::utimensat(&dir, name, &atime, &mtime, UtimensatFlags::NoFollowSymlink)
+            .map_err(|e| self.error("utimensat", path, e))
     }
 
     /// Brings the directory at `path` to the disk: names that were made, renamed or removed in

@@ -1,0 +1,262 @@
+//! Which parameters objects have: all of them, and those that lists show unless told otherwise.
+
+use crate::ui::table::{Kind, Table, field, number, text};
+
+/// Pools.
+pub static POOL: Table = Table {
+    fields: &[
+        text("name"),
+        text("backend"),
+        text("path"),
+        field("state", Kind::State),
+        number("users"),
+        number("groups"),
+        number("containers"),
+        number("parallel_start"),
+        number("parallel_stop"),
+        text("problems"),
+    ],
+    default: &["name", "path", "state", "users", "groups", "containers"],
+};
+
+/// Containers that wait to be started.
+pub static QUEUE: Table = Table {
+    fields: &[text("id"), number("priority")],
+    default: &["id", "priority"],
+};
+
+/// Id ranges.
+pub static ID_RANGE: Table = Table {
+    fields: &[
+        text("pool"),
+        text("name"),
+        number("start_id"),
+        number("last_id"),
+        number("block_size"),
+        number("block_count"),
+        number("allocated"),
+        number("free"),
+    ],
+    default: &[
+        "pool",
+        "name",
+        "start_id",
+        "last_id",
+        "block_size",
+        "block_count",
+        "allocated",
+        "free",
+    ],
+};
+
+/// Rows of the allocation table of an id range.
+pub static BLOCKS: Table = Table {
+    fields: &[
+        text("type"),
+        number("block_index"),
+        number("block_count"),
+        text("owner"),
+        number("first_id"),
+        number("last_id"),
+        number("id_count"),
+    ],
+    default: &[
+        "type",
+        "block_index",
+        "block_count",
+        "owner",
+        "first_id",
+        "last_id",
+        "id_count",
+    ],
+};
+
+/// Users.
+pub static USER: Table = Table {
+    fields: &[
+        text("pool"),
+        text("name"),
+        text("standalone"),
+        text("uid_map"),
+        text("gid_map"),
+        text("id_range"),
+        number("containers"),
+    ],
+    default: &["pool", "name", "standalone", "uid_map", "containers"],
+};
+
+/// Rows of the id map of a user.
+pub static MAP: Table = Table {
+    fields: &[
+        text("type"),
+        number("ns_id"),
+        number("host_id"),
+        number("count"),
+    ],
+    default: &["type", "ns_id", "host_id", "count"],
+};
+
+/// Groups.
+pub static GROUP: Table = Table {
+    fields: &[
+        text("pool"),
+        text("name"),
+        text("full_path"),
+        number("containers"),
+        number("cpu_limit"),
+        field("memory_limit", Kind::Bytes),
+        field("swap_limit", Kind::Bytes),
+        field("memory", Kind::Bytes),
+        field("cpu_us", Kind::Micros),
+        number("nproc"),
+    ],
+    default: &["pool", "name", "memory", "cpu_us"],
+};
+
+/// Parameters of containers that are read only when they are shown.
+pub const CONTAINER_STATS: &[&str] = &[
+    "memory",
+    "memory_pct",
+    "cpu_us",
+    "cpu_user_us",
+    "cpu_system_us",
+    "nproc",
+    "oom_kills",
+];
+
+/// Containers.
+pub static CONTAINER: Table = Table {
+    fields: &[
+        text("pool"),
+        text("id"),
+        text("user"),
+        text("group"),
+        text("uid_map"),
+        text("gid_map"),
+        text("dataset"),
+        text("rootfs"),
+        text("group_path"),
+        text("distribution"),
+        text("version"),
+        text("arch"),
+        field("state", Kind::State),
+        text("error"),
+        text("warnings"),
+        text("last_exit"),
+        number("init_pid"),
+        field("started_at", Kind::Time),
+        text("autostart"),
+        number("autostart_priority"),
+        field("autostart_delay", Kind::Seconds),
+        text("ephemeral"),
+        text("hostname"),
+        text("dns_resolvers"),
+        text("nesting"),
+        text("seccomp_profile"),
+        text("init_cmd"),
+        number("cpu_limit"),
+        field("memory_limit", Kind::Bytes),
+        field("swap_limit", Kind::Bytes),
+        field("memory", Kind::Bytes),
+        field("memory_pct", Kind::Percent),
+        field("cpu_us", Kind::Micros),
+        field("cpu_user_us", Kind::Micros),
+        field("cpu_system_us", Kind::Micros),
+        number("nproc"),
+        number("oom_kills"),
+    ],
+    default: &[
+        "pool",
+        "id",
+        "user",
+        "group",
+        "distribution",
+        "version",
+        "state",
+        "init_pid",
+        "memory",
+        "cpu_us",
+    ],
+};
+
+/// Processes of containers.
+pub static PROCESS: Table = Table {
+    fields: &[
+        text("pool"),
+        text("ctid"),
+        number("pid"),
+        number("ctpid"),
+        number("ruid"),
+        number("rgid"),
+        number("euid"),
+        number("egid"),
+        number("ctruid"),
+        number("ctrgid"),
+        number("cteuid"),
+        number("ctegid"),
+        field("vmsize", Kind::Bytes),
+        field("rss", Kind::Bytes),
+        text("state"),
+        field("start", Kind::Time),
+        field("time", Kind::Micros),
+        text("command"),
+        text("name"),
+    ],
+    default: &[
+        "pool", "ctid", "pid", "ctpid", "cteuid", "vmsize", "rss", "state", "start", "time",
+        "command",
+    ],
+};
+
+/// Containers of host processes.
+pub static PID: Table = Table {
+    fields: &[
+        number("pid"),
+        text("container"),
+        number("ctpid"),
+        text("name"),
+    ],
+    default: &["pid", "container", "ctpid", "name"],
+};
+
+/// Cgroup parameters.
+pub static CGPARAM: Table = Table {
+    fields: &[
+        number("version"),
+        text("subsystem"),
+        text("parameter"),
+        text("value"),
+    ],
+    default: &["version", "subsystem", "parameter", "value"],
+};
+
+/// Resource limits.
+pub static PRLIMIT: Table = Table {
+    fields: &[text("name"), text("soft"), text("hard")],
+    default: &["name", "soft", "hard"],
+};
+
+/// Devices.
+pub static DEVICE: Table = Table {
+    fields: &[
+        text("type"),
+        text("major"),
+        text("minor"),
+        text("mode"),
+        text("name"),
+        text("inherited"),
+    ],
+    default: &["type", "major", "minor", "mode", "name", "inherited"],
+};
+
+/// What belongs to an object on the host.
+pub static ASSET: Table = Table {
+    fields: &[text("type"), text("path"), text("state"), text("purpose")],
+    default: &["type", "path", "state", "purpose"],
+};
+
+/// What was done.
+pub static HISTORY: Table = Table {
+    fields: &[field("time", Kind::Time), text("pool"), text("command")],
+    default: &["time", "pool", "command"],
+};

@@ -1,0 +1,266 @@
+//! What is told and kept of calls that change something: management events, the history of the
+//! pool and one line in the log.
+//!
+//! It owns what is left out because it is secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use osctl_api::Class;
+use osctl_api::daemon::{Event, EventKind, HistoryEntry};
+use osctl_api::names::{GroupRef, Name, Ref};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Context;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::events;
+use crate::history;
+
+/// Longest text of a parameter or command line that is kept, bytes.
+const MAX_TEXT: usize = 4096;
+
+/// A call that is being carried out; dropping it unfinished counts as a failure.
+pub(super) struct Audit(Option<Running>);
+
+struct Running {
+    daemon: Arc<Daemon>,
+    method: &'static str,
+    peer: u32,
+    target: Target,
+    params: BTreeMap<String, Value>,
+    cli: Option<String>,
+    since: Instant,
+}
+
+/// Starts the record of a call; calls that only read leave none.
+pub(super) fn begin(cx: &Context, method: &'static str, class: Class, raw: &RawValue) -> Audit {
+    if class == Class::Read {
+        return Audit(None);
+    }
+    let mut params: BTreeMap<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let target = Target::of(method, &params);
+    let secret = hide_secrets(&mut params);
+    params.values_mut().for_each(shorten);
+    let running = Running {
+        daemon: cx.daemon.clone(),
+        method,
+        peer: cx.peer.uid,
+        cli: cx.cli.clone().filter(|_| !secret).map(cut),
+        params,
+        since: Instant::now(),
+        target: target.resolved(&cx.daemon),
+    };
+    running.tell("run");
+    Audit(Some(running))
+}
+
+impl Audit {
+    /// Ends the record.
+    pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
+        if let Some(running) = self.0.take() {
+            running.end(result.as_ref().err());
+        }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take() {
+            running.end(Some(&Error::internal("the operation was abandoned")));
+        }
+    }
+}
+
+impl Running {
+    fn end(mut self, error: Option<&Error>) {
+        // What the call made is on a pool only now.
+        self.target = self.target.resolved(&self.daemon);
+        self.tell(if error.is_some() { "failed" } else { "done" });
+        let (method, peer, target) = (self.method, self.peer, self.target.to_string());
+        let ms = self.since.elapsed().as_millis() as u64;
+        match error {
+            None => tracing::info!(uid = peer, ms, "{method} {target}: done"),
+            Some(e) => tracing::warn!(uid = peer, ms, "{method} {target}: {}", e.chain()),
+        }
+        let Some(pool) = self.target.pool.clone() else {
+            return;
+        };
+        self.daemon.record_history(HistoryEntry {
+            time: history::now(),
+            pool,
+            method: self.method.to_owned(),
+            cli: self.cli.take(),
+            params: std::mem::take(&mut self.params),
+            error: error.map(|e| cut(e.chain())),
+        });
+    }
+
+    fn tell(&self, action: &str) {
+        self.daemon.events.publish(Event {
+            pool: self.target.pool.clone(),
+            id: self.target.id.clone(),
+            action: Some(action.to_owned()),
+            method: Some(self.method.to_owned()),
+            ..events::event(EventKind::Management)
+        });
+    }
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Object {
+    Daemon,
+    Pool,
+    IdRange,
+    User,
+    Group,
+    Container,
+}
+
+#[derive(Debug, Clone)]
+struct Target {
+    object: Object,
+    pool: Option<Name>,
+    id: Option<String>,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.pool, &self.id) {
+            (Some(pool), Some(id)) if self.object != Object::Pool => write!(f, "{pool}:{id}"),
+            (_, Some(id)) => f.write_str(id),
+            (Some(pool), None) => write!(f, "{pool}"),
+            (None, None) => f.write_str("-"),
+        }
+    }
+}
+
+impl Target {
+    fn of(method: &str, params: &BTreeMap<String, Value>) -> Target {
+        let (object, key) = [
+            ("Pool", Object::Pool, "pool"),
+            ("IdRange", Object::IdRange, "id_range"),
+            ("User", Object::User, "user"),
+            ("Group", Object::Group, "group"),
+            ("Container", Object::Container, "id"),
+        ]
+        .into_iter()
+        .find(|(prefix, _, _)| method.starts_with(prefix))
+        .map_or((Object::Daemon, ""), |(_, object, key)| (object, key));
+        let text = params.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (pool, id) = match object {
+            Object::Daemon => (None, None),
+            Object::Pool => (
+                text.parse().ok(),
+                text.parse::<Name>().ok().map(String::from),
+            ),
+            Object::Group => match text.parse::<GroupRef>() {
+                Ok(r) => (r.pool, Some(r.path.to_string())),
+                Err(_) => (None, None),
+            },
+            Object::IdRange | Object::User | Object::Container => match text.parse::<Ref>() {
+                Ok(r) => (r.pool, Some(r.name.to_string())),
+                Err(_) => (None, None),
+            },
+        };
+        Target { object, pool, id }
+    }
+
+    /// The target with the pool that has the object, when it was not named.
+    fn resolved(mut self, daemon: &Daemon) -> Target {
+        let Some(id) = self.id.as_deref().filter(|_| self.pool.is_none()) else {
+            return self;
+        };
+        self.pool = match self.object {
+            Object::Daemon | Object::Pool => None,
+            Object::Group => id
+                .parse()
+                .ok()
+                .and_then(|path| daemon.first_pool(|p| p.groups.contains(&path))),
+            object => id.parse::<Name>().ok().and_then(|name| {
+                daemon.first_pool(|p| match object {
+                    Object::IdRange => p.id_ranges.read().contains_key(&name),
+                    Object::User => p.users.read().contains_key(&name),
+                    _ => p.containers.read().contains_key(&name),
+                })
+            }),
+        };
+        self
+    }
+}
+
+/// Removes what must not be kept; returns whether there was any, because then the command line
+/// has it too.
+fn hide_secrets(params: &mut BTreeMap<String, Value>) -> bool {
+    let mut found = false;
+    for key in ["password", "env"] {
+        found |= params.remove(key).is_some();
+    }
+    found
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(s) => *s = cut(std::mem::take(s)),
+        Value::Array(items) => {
+            items.truncate(256);
+            items.iter_mut().for_each(shorten);
+        }
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let mut end = MAX_TEXT;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(json: &str) -> BTreeMap<String, Value> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_object_is_found_in_the_parameters() {
+        let t = Target::of("ContainerNew", &params(r#"{"id":"tank:web","user":"u"}"#));
+        assert_eq!(t.to_string(), "tank:web");
+        let t = Target::of("UserDelete", &params(r#"{"user":"u"}"#));
+        assert_eq!((t.pool, t.id.as_deref()), (None, Some("u")));
+        let t = Target::of("GroupNew", &params(r#"{"group":"tank:/a/b"}"#));
+        assert_eq!(t.to_string(), "tank:/a/b");
+        let t = Target::of("PoolExport", &params(r#"{"pool":"tank"}"#));
+        assert_eq!(t.to_string(), "tank");
+        let t = Target::of("Shutdown", &params(r#"{"message":"x"}"#));
+        assert_eq!(t.to_string(), "-");
+    }
+
+    #[test]
+    fn secrets_and_their_command_line_are_left_out() {
+        let mut p = params(r#"{"id":"a","user":"root","password":"hunter2"}"#);
+        assert!(hide_secrets(&mut p));
+        assert!(!format!("{p:?}").contains("hunter2"));
+        let mut p = params(r#"{"id":"a"}"#);
+        assert!(!hide_secrets(&mut p));
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        let mut v = Value::String("é".repeat(MAX_TEXT));
+        shorten(&mut v);
+        assert!(v.as_str().unwrap().len() <= MAX_TEXT + 4);
+    }
+}

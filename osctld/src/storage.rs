@@ -1,0 +1,194 @@
+//! Where the data of a pool's containers live: the trait [`Storage`] and its back ends.
+//!
+//! A back end knows containers by their id only: not who calls, not what is in them, and nothing
+//! of user namespaces: ids on the disk are unshifted. All functions block: call them where
+//! blocking is allowed.
+
+mod copy;
+mod data;
+mod dir;
+mod meta;
+mod usage;
+mod walk;
+mod watch;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod copy_tests;
+#[cfg(test)]
+mod dir_tests;
+#[cfg(test)]
+pub mod fake;
+#[cfg(test)]
+pub(crate) mod zoo;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use osctl_linux::beneath::Root;
+
+pub use copy::{Copied, copy_tree};
+pub use data::copy_data;
+pub use dir::DirStorage;
+pub use meta::{Meta, is_kept_xattr};
+pub use walk::Cursor;
+pub use watch::Watch;
+
+/// The error of somebody else, as a cause.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why storage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {what}")]
+    Io {
+        /// What was attempted: `rename`, `list`, …
+        action: &'static str,
+        /// On what: a container, a path.
+        what: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A string that is no name of a container's data.
+    #[error("{0:?} can't be the name of a container's data")]
+    Name(String),
+    /// The container has data already.
+    #[error("data of container {0} exist already")]
+    Exists(String),
+    /// The container has no data.
+    #[error("container {0} has no data")]
+    NotFound(String),
+    /// What was to fill a new container failed; nothing of it is left.
+    #[error("cannot fill container {id}")]
+    Populate {
+        /// The container.
+        id: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A directory that should become a pool holds something else.
+    #[error("{} is not empty and is not a pool", .0.display())]
+    NotEmpty(PathBuf),
+    /// A directory that should be a pool is none.
+    #[error("{} is not a pool", .0.display())]
+    NotAPool(PathBuf),
+    /// Part of a pool is not as it must be, and repairing it could do harm.
+    #[error("{}: {problem}", path.display())]
+    Layout {
+        /// The part.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The job was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Result of storage.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(
+        action: &'static str,
+        what: impl Into<String>,
+        source: impl Into<Cause>,
+    ) -> Error {
+        Error::Io {
+            action,
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// What one portion of emptying the trash came to.
+#[derive(Debug, Default)]
+pub struct Emptied {
+    /// Objects (files, directories, …) that were removed.
+    pub removed: u64,
+    /// Whether the trash is empty now. When it is not and nothing was removed, the errors tell
+    /// why and calling again is of no use before they are seen to.
+    pub done: bool,
+    /// What could not be removed; the rest went on.
+    pub errors: Vec<Error>,
+}
+
+/// Fills the root directory of a new container.
+pub type Populate<'a> = &'a mut dyn FnMut(&Root) -> std::result::Result<(), Cause>;
+
+/// The data of a pool's containers.
+pub trait Storage: Debug + Send + Sync {
+    /// Name of the back end: `dir`.
+    fn backend(&self) -> &'static str;
+
+    /// The directory that holds the pool.
+    fn path(&self) -> &Path;
+
+    /// Makes what is missing of the pool's directories and repairs their modes; tells what it
+    /// did.
+    fn ensure_layout(&self) -> Result<Vec<String>>;
+
+    /// Finishes or undoes what a crash left half done; to be called once, before anything is
+    /// created. `known` tells which ids have a configuration: new data that never got one are
+    /// discarded. Tells what it did and what it found odd; data without a configuration that
+    /// were complete are left alone.
+    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<String>;
+
+    /// Makes the data of a new container. `populate` fills its root directory, which is empty,
+    /// 0755 and owned by root. When this returns, all of it is on the disk; when it fails or the
+    /// process is killed, there is no such container. The data count as new until
+    /// [`Storage::complete`].
+    fn create(&self, id: &str, populate: Populate<'_>) -> Result<()>;
+
+    /// Makes new data permanent; to be called when the container's configuration is on the disk.
+    fn complete(&self, id: &str) -> Result<()>;
+
+    /// Gives a container's data another id.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Moves a container's data to the trash: at once, whatever their size.
+    fn trash(&self, id: &str) -> Result<()>;
+
+    /// Removes about `limit` objects from the trash; to be called until [`Emptied::done`].
+    fn empty_trash(&self, limit: u64) -> Result<Emptied>;
+
+    /// Path of what holds a container's data, whether it exists or not.
+    fn dataset(&self, id: &str) -> Result<PathBuf>;
+
+    /// Path of a container's root directory, whether it exists or not.
+    fn rootfs(&self, id: &str) -> Result<PathBuf>;
+
+    /// Opens a container's root directory as a tree that can't be left; symbolic links and
+    /// mounts in it are refused.
+    fn open_rootfs(&self, id: &str) -> Result<Root>;
+
+    /// Whether a container has data.
+    fn exists(&self, id: &str) -> Result<bool>;
+
+    /// Ids of all containers that have data, sorted.
+    fn list(&self) -> Result<Vec<String>>;
+
+    /// Space that a container's data take on the disk, in bytes; looks at every file, so that it
+    /// may take long. Extents that are shared with other containers count in full.
+    fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64>;
+}
+
+/// Refuses what is no single safe component of a path or dataset name.
+fn check_id(id: &str) -> Result<()> {
+    let good = !id.is_empty()
+        && id.len() <= 200
+        && !id.starts_with('-')
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if good {
+        Ok(())
+    } else {
+        Err(Error::Name(id.chars().take(64).collect()))
+    }
+}

@@ -1,0 +1,194 @@
+//! What every back end must do, as tests that run on each.
+
+use std::collections::BTreeSet;
+
+use super::dir::DirStorage;
+use super::fake::FakeStorage;
+use super::*;
+
+/// A pool that is removed when the test ends.
+trait Pool {
+    fn storage(&self) -> &dyn Storage;
+}
+
+struct DirPool {
+    storage: DirStorage,
+    _dir: tempfile::TempDir,
+}
+
+impl Pool for DirPool {
+    fn storage(&self) -> &dyn Storage {
+        &self.storage
+    }
+}
+
+impl Pool for FakeStorage {
+    fn storage(&self) -> &dyn Storage {
+        self
+    }
+}
+
+fn pools() -> Vec<Box<dyn Pool>> {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = DirStorage::install(dir.path().join("pool")).unwrap();
+    vec![
+        Box::new(DirPool { storage, _dir: dir }),
+        Box::new(FakeStorage::new()),
+    ]
+}
+
+fn for_each(test: impl Fn(&dyn Storage)) {
+    for pool in pools() {
+        test(pool.storage());
+    }
+}
+
+fn create(s: &dyn Storage, id: &str, text: &str) -> Result<()> {
+    s.create(id, &mut |tree| {
+        tree.mkdir("etc", 0o755)?;
+        let file = tree.create_new("etc/text", 0o644)?;
+        std::io::Write::write_all(&mut &file, text.as_bytes())?;
+        Ok(())
+    })
+}
+
+fn text(s: &dyn Storage, id: &str) -> String {
+    String::from_utf8(s.open_rootfs(id).unwrap().read("etc/text", 100).unwrap()).unwrap()
+}
+
+fn known(ids: &[&str]) -> impl Fn(&str) -> bool {
+    let ids: BTreeSet<String> = ids.iter().map(|id| id.to_string()).collect();
+    move |id| ids.contains(id)
+}
+
+#[test]
+fn create_list_rename_trash() {
+    for_each(|s| {
+        assert!(s.list().unwrap().is_empty());
+        create(s, "b", "of b").unwrap();
+        create(s, "a", "of a").unwrap();
+        s.complete("a").unwrap();
+        s.complete("a").unwrap();
+        assert_eq!(s.list().unwrap(), ["a", "b"]);
+        assert!(s.exists("a").unwrap() && !s.exists("c").unwrap());
+        assert!(s.rootfs("a").unwrap().join("etc/text").is_file());
+        assert!(s.rootfs("a").unwrap().starts_with(s.path()));
+        assert!(s.rootfs("a").unwrap().starts_with(s.dataset("a").unwrap()));
+
+        assert!(matches!(create(s, "a", "x"), Err(Error::Exists(id)) if id == "a"));
+        assert!(matches!(s.rename("a", "b"), Err(Error::Exists(id)) if id == "b"));
+        assert!(matches!(s.rename("c", "d"), Err(Error::NotFound(id)) if id == "c"));
+        assert_eq!((text(s, "a"), text(s, "b")), ("of a".into(), "of b".into()));
+
+        s.rename("a", "c").unwrap();
+        assert_eq!(s.list().unwrap(), ["b", "c"]);
+        assert_eq!(text(s, "c"), "of a");
+
+        s.trash("c").unwrap();
+        assert!(matches!(s.trash("c"), Err(Error::NotFound(_))));
+        assert!(matches!(s.open_rootfs("c"), Err(Error::NotFound(_))));
+        assert!(matches!(s.complete("c"), Err(Error::NotFound(_))));
+        assert!(matches!(
+            s.usage("c", Watch::none()),
+            Err(Error::NotFound(_))
+        ));
+        create(s, "c", "again").unwrap();
+        assert_eq!(text(s, "c"), "again");
+        s.trash("c").unwrap();
+        let mut removed = 0;
+        loop {
+            let part = s.empty_trash(1).unwrap();
+            assert!(part.errors.is_empty() && part.removed <= 4, "{part:?}");
+            removed += part.removed;
+            if part.done {
+                break;
+            }
+        }
+        assert!(removed >= 6, "{removed}");
+        assert_eq!(text(s, "b"), "of b");
+    });
+}
+
+#[test]
+fn a_container_that_can_not_be_filled_does_not_exist() {
+    for_each(|s| {
+        let made = s.create("a", &mut |tree| {
+            tree.mkdir("etc", 0o755)?;
+            Err("out of paint".into())
+        });
+        let Err(e) = made else {
+            panic!("made");
+        };
+        assert_eq!(e.to_string(), "cannot fill container a");
+        let cause = std::error::Error::source(&e).unwrap();
+        assert_eq!(cause.to_string(), "out of paint");
+        assert!(s.list().unwrap().is_empty() && !s.exists("a").unwrap());
+        create(s, "a", "now").unwrap();
+    });
+}
+
+#[test]
+fn an_empty_root_directory_is_roots() {
+    use std::os::unix::fs::MetadataExt;
+    for_each(|s| {
+        s.create("a", &mut |_| Ok(())).unwrap();
+        let meta = std::fs::metadata(s.rootfs("a").unwrap()).unwrap();
+        assert_eq!(meta.mode() & 0o7777, 0o755);
+        assert_eq!(meta.uid(), nix::unistd::geteuid().as_raw());
+    });
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    for_each(|s| {
+        let long = "x".repeat(201);
+        for id in [
+            "", ".", "..", "../a", "a/b", "/", "a\0", "a\n", "-a", "a.b", ".new-a", &long,
+        ] {
+            assert!(matches!(create(s, id, ""), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.rootfs(id), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.dataset(id), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.open_rootfs(id), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.exists(id), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.trash(id), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.complete(id), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.rename("a", id), Err(Error::Name(_))), "{id:?}");
+            assert!(matches!(s.rename(id, "a"), Err(Error::Name(_))), "{id:?}");
+        }
+    });
+}
+
+#[test]
+fn new_data_without_a_configuration_are_discarded() {
+    for_each(|s| {
+        for id in ["new", "kept", "done", "odd"] {
+            create(s, id, id).unwrap();
+        }
+        s.complete("done").unwrap();
+        s.complete("odd").unwrap();
+        let notes = s.recover(&known(&["kept", "done"]));
+        assert_eq!(s.list().unwrap(), ["done", "kept", "odd"]);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        // What was kept is complete now.
+        s.recover(&known(&[]));
+        assert_eq!(s.list().unwrap(), ["done", "kept", "odd"]);
+    });
+}
+
+#[test]
+fn usage_counts_what_is_on_the_disk_once() {
+    for_each(|s| {
+        s.create("a", &mut |tree| {
+            let file = tree.create_new("data", 0o600)?;
+            std::io::Write::write_all(&mut &file, &vec![1u8; 1 << 20])?;
+            tree.hard_link("data", "link")?;
+            tree.create_new("sparse", 0o600)?.set_len(1 << 30)?;
+            Ok(())
+        })
+        .unwrap();
+        let usage = s.usage("a", Watch::none()).unwrap();
+        assert!((1 << 20..(1 << 20) + 65536).contains(&usage), "{usage}");
+        let cancelled = Watch::new(&|| true, &|_, _| {});
+        assert!(matches!(s.usage("a", cancelled), Err(Error::Cancelled)));
+    });
+}

@@ -1,0 +1,451 @@
+//! The back end `dir`: a directory on any Linux file system, shared extents where it has them.
+//!
+//! ```text
+//! ct/ID/private    root directory of a container, ids unshifted
+//! ct/ID/new        there while the container has no configuration yet
+//! ct/.new-ID-RAND  a container that is being made
+//! trash/           what is to be removed
+//! conf/ hook/ log/ repository/   others' business; made here
+//! ```
+//! All of it is accessible to root only, so that setuid programs and sockets of containers are out
+//! of the host users' reach.
+
+use std::fs::DirBuilder;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks};
+
+use super::usage::usage;
+use super::{Emptied, Error, Populate, Result, Storage, Watch, check_id};
+use crate::failpoint;
+
+/// Directories of a pool.
+const LAYOUT: [&str; 12] = [
+    "ct",
+    "conf",
+    "conf/pool",
+    "conf/id-range",
+    "conf/user",
+    "conf/group",
+    "conf/ct",
+    "hook",
+    "log",
+    "log/ct",
+    "repository",
+    "trash",
+];
+/// What tells a pool from any other directory.
+const MARKS: [&str; 2] = ["ct", "conf"];
+const CT: &str = "ct";
+const TRASH: &str = "trash";
+const ROOTFS: &str = "private";
+const NEW: &str = "new";
+const STAGING: &str = ".new-";
+
+/// A pool in a directory.
+#[derive(Debug)]
+pub struct DirStorage {
+    path: PathBuf,
+    root: Root,
+}
+
+fn failed(
+    action: &'static str,
+    what: impl Into<String>,
+) -> impl FnOnce(osctl_linux::error::Error) -> Error {
+    let what = what.into();
+    move |e| Error::io(action, what, e)
+}
+
+/// An error with its causes on one line.
+fn text(e: &Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = std::error::Error::source(e);
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
+}
+
+/// A name that nobody has used or can guess.
+fn unique() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{}-{random:016x}", now.as_secs())
+}
+
+impl DirStorage {
+    /// Makes a pool of the directory at `path`, which is made when it is missing. One that holds
+    /// anything but a pool is refused.
+    pub fn install(path: impl Into<PathBuf>) -> Result<DirStorage> {
+        let path = path.into();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|e| Error::io("make", path.display().to_string(), e))?;
+        let storage = DirStorage::unchecked(path)?;
+        if !storage.is_pool()? && !storage.is_empty()? {
+            return Err(Error::NotEmpty(storage.path));
+        }
+        storage.ensure_layout()?;
+        Ok(storage)
+    }
+
+    /// Opens the pool at `path`. Its directories are seen to by [`Storage::ensure_layout`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<DirStorage> {
+        let storage = DirStorage::unchecked(path.into())?;
+        if !storage.is_pool()? {
+            return Err(Error::NotAPool(storage.path));
+        }
+        Ok(storage)
+    }
+
+    fn unchecked(path: PathBuf) -> Result<DirStorage> {
+        let root = Root::open_tree(&path, Symlinks::Refuse, Mounts::Refuse)
+            .map_err(failed("open", path.display().to_string()))?;
+        Ok(DirStorage { path, root })
+    }
+
+    fn is_pool(&self) -> Result<bool> {
+        for mark in MARKS {
+            if self.stat_kind(mark)? != Some(Kind::Dir) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        for entry in self.read_dir(".")? {
+            // A crash may have come between making the directories of an earlier attempt.
+            let name = entry?;
+            if name != "lost+found" && !LAYOUT.contains(&name.as_str()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_dir(&self, path: &'static str) -> Result<impl Iterator<Item = Result<String>> + '_> {
+        let shown = self.path.join(path).display().to_string();
+        let entries = self.root.read_dir(path).map_err(failed("list", &shown))?;
+        Ok(entries.map(move |entry| match entry {
+            Ok(entry) => Ok(entry.name.to_string_lossy().into_owned()),
+            Err(e) => Err(Error::io("list", &shown, e)),
+        }))
+    }
+
+    fn stat_kind(&self, path: impl AsRef<Path>) -> Result<Option<Kind>> {
+        let path = path.as_ref();
+        self.root
+            .try_stat(path)
+            .map(|stat| stat.map(|s| s.kind()))
+            .map_err(failed(
+                "examine",
+                self.path.join(path).display().to_string(),
+            ))
+    }
+
+    fn sync(&self, dir: &str) -> Result<()> {
+        let shown = self.path.join(dir).display().to_string();
+        self.root.sync_dir(dir).map_err(failed("sync", shown))
+    }
+
+    fn container(&self, id: &str) -> Result<PathBuf> {
+        check_id(id)?;
+        Ok(Path::new(CT).join(id))
+    }
+
+    /// Checks one directory of the layout and makes it good; tells what it did.
+    fn ensure_dir(&self, dir: &str) -> Result<Option<String>> {
+        let path = self.path.join(dir);
+        let shown = path.display().to_string();
+        let mut done = None;
+        if self.stat_kind(dir)?.is_none() {
+            self.root
+                .mkdir(dir, 0o700)
+                .map_err(failed("make", &shown))?;
+            done = Some(format!("made {shown}"));
+        }
+        let node = self.root.node(dir).map_err(failed("examine", &shown))?;
+        let stat = node.stat().map_err(failed("examine", &shown))?;
+        let problem = if stat.kind() != Kind::Dir {
+            Some("is not a directory".to_owned())
+        } else if stat.uid != nix::unistd::geteuid().as_raw() {
+            Some(format!("is owned by uid {}, not by root", stat.uid))
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(Error::Layout { path, problem });
+        }
+        if stat.permissions() != 0o700 {
+            node.chmod(0o700)
+                .map_err(failed("change the mode of", &shown))?;
+            done = done.or_else(|| {
+                Some(format!(
+                    "changed the mode of {shown} from {:04o} to 0700",
+                    stat.permissions()
+                ))
+            });
+        }
+        Ok(done)
+    }
+
+    /// Asks the file system to keep containers apart: ext4 then puts each into block groups of
+    /// its own, so that making one is not slowed down by the traces of those deleted before.
+    fn spread(&self, dir: &str) -> Result<()> {
+        let shown = self.path.join(dir).display().to_string();
+        let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_DIRECTORY;
+        let dir = self
+            .root
+            .open(dir, flags, 0)
+            .map_err(failed("open", shown))?;
+        // Others have no such flag.
+        if let Ok(flags) = rustix::fs::ioctl_getflags(&dir)
+            && !flags.contains(rustix::fs::IFlags::TOPDIR)
+        {
+            let _ = rustix::fs::ioctl_setflags(&dir, flags | rustix::fs::IFlags::TOPDIR);
+        }
+        Ok(())
+    }
+
+    /// Moves what is at `path` to the trash.
+    fn discard(&self, path: &Path, name: &str) -> osctl_linux::error::Result<()> {
+        let to = Path::new(TRASH).join(format!("{name}-{}", unique()));
+        self.root.rename_new(path, to)
+    }
+
+    fn recover_container(&self, id: &str, known: bool) -> Result<Option<String>> {
+        let is_new = self.stat_kind(self.container(id)?.join(NEW))?.is_some();
+        match (known, is_new) {
+            (true, true) => self.complete(id).map(|()| None),
+            (true, false) => Ok(None),
+            (false, true) => {
+                self.trash(id)?;
+                Ok(Some(format!(
+                    "discarded data of container {id}, which was being made"
+                )))
+            }
+            (false, false) => Ok(Some(format!(
+                "data of container {id} have no configuration; left alone"
+            ))),
+        }
+    }
+
+    fn populate(&self, id: &str, staging: &Path, populate: Populate<'_>) -> Result<()> {
+        let whole = || format!("data of container {id}");
+        self.root
+            .mkdir(staging, 0o700)
+            .map_err(failed("make", whole()))?;
+        let rootfs = staging.join(ROOTFS);
+        self.root
+            .mkdir(&rootfs, 0o700)
+            .map_err(failed("make", whole()))?;
+        self.root
+            .chmod(&rootfs, 0o755)
+            .map_err(failed("make", whole()))?;
+        let tree = self.root.dir(&rootfs).map_err(failed("open", whole()))?;
+        self.root
+            .mknod(staging.join(NEW), Kind::File, 0o600, (0, 0))
+            .map_err(failed("make", whole()))?;
+        populate(&tree).map_err(|source| Error::Populate {
+            id: id.to_owned(),
+            source,
+        })?;
+        failpoint!("storage.populated");
+        // The data must not be younger on the disk than the name. One syncfs is far cheaper than
+        // one fsync per file.
+        let dir = self
+            .root
+            .open(
+                staging,
+                nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_DIRECTORY,
+                0,
+            )
+            .map_err(failed("open", whole()))?;
+        rustix::fs::syncfs(dir.as_fd()).map_err(|e| Error::io("sync", whole(), e))
+    }
+}
+
+impl Storage for DirStorage {
+    fn backend(&self) -> &'static str {
+        "dir"
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn ensure_layout(&self) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        for dir in std::iter::once(".").chain(LAYOUT) {
+            done.extend(self.ensure_dir(dir)?);
+            failpoint!("storage.layout");
+        }
+        if !done.is_empty() {
+            for dir in [CT, "repository"] {
+                self.spread(dir)?;
+            }
+            for dir in [".", "conf", "log"] {
+                self.sync(dir)?;
+            }
+        }
+        Ok(done)
+    }
+
+    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let mut notes = Vec::new();
+        let names: Result<Vec<String>> = self.read_dir(CT).and_then(Iterator::collect);
+        let names = names.unwrap_or_else(|e| {
+            notes.push(text(&e));
+            Vec::new()
+        });
+        for name in names {
+            let path = Path::new(CT).join(&name);
+            let note = if let Some(id) = name.strip_prefix(STAGING) {
+                let done = self.discard(&path, id).map_err(failed("discard", &name));
+                done.map(|()| Some(format!("discarded {name}: the container was being made")))
+            } else if check_id(&name).is_ok() {
+                self.recover_container(&name, known(&name))
+            } else {
+                Ok(None)
+            };
+            notes.extend(note.unwrap_or_else(|e| Some(text(&e))));
+        }
+        notes
+    }
+
+    fn create(&self, id: &str, populate: Populate<'_>) -> Result<()> {
+        let target = self.container(id)?;
+        if self.stat_kind(&target)?.is_some() {
+            return Err(Error::Exists(id.to_owned()));
+        }
+        let staging = Path::new(CT).join(format!("{STAGING}{id}-{}", unique()));
+        let made = self.populate(id, &staging, populate).and_then(|()| {
+            match self.root.rename_new(&staging, &target) {
+                Ok(()) => Ok(()),
+                Err(e) if e.errno() == Errno::EEXIST => Err(Error::Exists(id.to_owned())),
+                Err(e) => Err(Error::io("make", format!("data of container {id}"), e)),
+            }
+        });
+        if made.is_err() {
+            // Removing may take long and fail: the trash does that. Should even this fail, the
+            // next start does it.
+            let _ = self.discard(&staging, id);
+            return made;
+        }
+        failpoint!("storage.created");
+        self.sync(CT)
+    }
+
+    fn complete(&self, id: &str) -> Result<()> {
+        let path = self.container(id)?;
+        match self.root.unlink(path.join(NEW)) {
+            Ok(()) => Ok(()),
+            Err(e) if e.errno() == Errno::ENOENT => match self.exists(id)? {
+                true => Ok(()),
+                false => Err(Error::NotFound(id.to_owned())),
+            },
+            Err(e) => Err(Error::io("complete", format!("data of container {id}"), e)),
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (source, target) = (self.container(from)?, self.container(to)?);
+        match self.root.rename_new(&source, &target) {
+            Ok(()) => self.sync(CT),
+            Err(e) if e.errno() == Errno::ENOENT => Err(Error::NotFound(from.to_owned())),
+            Err(e) if e.errno() == Errno::EEXIST => Err(Error::Exists(to.to_owned())),
+            Err(e) => Err(Error::io("rename", format!("data of container {from}"), e)),
+        }
+    }
+
+    fn trash(&self, id: &str) -> Result<()> {
+        match self.discard(&self.container(id)?, id) {
+            Ok(()) => {}
+            Err(e) if e.errno() == Errno::ENOENT => return Err(Error::NotFound(id.to_owned())),
+            Err(e) => return Err(Error::io("discard", format!("data of container {id}"), e)),
+        }
+        failpoint!("storage.trashed");
+        self.sync(CT)
+    }
+
+    fn empty_trash(&self, limit: u64) -> Result<Emptied> {
+        let mut out = Emptied {
+            done: true,
+            ..Emptied::default()
+        };
+        let trash = self.root.dir(TRASH).map_err(failed("open", "the trash"))?;
+        for entry in trash.read_dir(".").map_err(failed("list", "the trash"))? {
+            let name = entry.map_err(failed("list", "the trash"))?.name;
+            let left = limit.saturating_sub(out.removed);
+            if left == 0 {
+                out.done = false;
+                return Ok(out);
+            }
+            let shown = || format!("{name:?} of the trash");
+            match trash.remove_some(&name, left) {
+                Ok(removal) => {
+                    out.removed += removal.removed;
+                    out.done &= removal.done;
+                    let errors = removal.errors.into_iter();
+                    out.errors
+                        .extend(errors.map(|e| Error::io("remove", shown(), e)));
+                }
+                Err(e) => {
+                    out.done = false;
+                    out.errors.push(Error::io("remove", shown(), e));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn dataset(&self, id: &str) -> Result<PathBuf> {
+        Ok(self.path.join(self.container(id)?))
+    }
+
+    fn rootfs(&self, id: &str) -> Result<PathBuf> {
+        Ok(self.path.join(self.container(id)?).join(ROOTFS))
+    }
+
+    fn open_rootfs(&self, id: &str) -> Result<Root> {
+        match self.root.dir(self.container(id)?.join(ROOTFS)) {
+            Ok(tree) => Ok(tree),
+            Err(e) if e.errno() == Errno::ENOENT => Err(Error::NotFound(id.to_owned())),
+            Err(e) => Err(Error::io("open", format!("data of container {id}"), e)),
+        }
+    }
+
+    fn exists(&self, id: &str) -> Result<bool> {
+        Ok(self.stat_kind(self.container(id)?)?.is_some())
+    }
+
+    fn list(&self) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for name in self.read_dir(CT)? {
+            let name = name?;
+            if check_id(&name).is_ok()
+                && self.stat_kind(Path::new(CT).join(&name))? == Some(Kind::Dir)
+            {
+                ids.push(name);
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64> {
+        usage(&self.open_rootfs(id)?, watch)
+    }
+}

@@ -1,0 +1,235 @@
+//! A back end for tests: names live in memory, so that nothing depends on how `dir` lays out a
+//! pool, and any operation can be made to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use osctl_linux::beneath::{Mounts, Root, Symlinks};
+
+use super::{Cause, Emptied, Error, Populate, Result, Storage, Watch, check_id};
+
+#[derive(Debug, Default)]
+struct State {
+    /// Number of each container's directory.
+    containers: BTreeMap<String, u64>,
+    incomplete: BTreeSet<String>,
+    trash: Vec<u64>,
+    next: u64,
+    failing: BTreeMap<&'static str, String>,
+}
+
+/// A pool that vanishes with the value.
+#[derive(Debug)]
+pub struct FakeStorage {
+    dir: tempfile::TempDir,
+    state: Mutex<State>,
+}
+
+impl Default for FakeStorage {
+    fn default() -> FakeStorage {
+        FakeStorage::new()
+    }
+}
+
+impl FakeStorage {
+    /// An empty pool.
+    pub fn new() -> FakeStorage {
+        FakeStorage {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Makes `operation` (a name of a method of [`Storage`]) fail from now on.
+    pub fn fail(&self, operation: &'static str, message: &str) {
+        self.lock().failing.insert(operation, message.to_owned());
+    }
+
+    /// Makes `operation` work again.
+    pub fn heal(&self, operation: &'static str) {
+        self.lock().failing.remove(operation);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn enter(&self, operation: &'static str, id: &str) -> Result<MutexGuard<'_, State>> {
+        check_id(id)?;
+        let state = self.lock();
+        match state.failing.get(operation) {
+            Some(message) => Err(Error::io(operation, id, message.clone())),
+            None => Ok(state),
+        }
+    }
+
+    fn place(&self, number: u64) -> PathBuf {
+        self.dir.path().join(number.to_string())
+    }
+}
+
+fn find(state: &State, id: &str) -> Result<u64> {
+    let found = state.containers.get(id).copied();
+    found.ok_or_else(|| Error::NotFound(id.to_owned()))
+}
+
+fn io(what: &Path) -> impl Fn(std::io::Error) -> Error {
+    move |e| Error::io("change", what.display().to_string(), e)
+}
+
+impl Storage for FakeStorage {
+    fn backend(&self) -> &'static str {
+        "fake"
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn ensure_layout(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let mut state = self.lock();
+        let mut notes = Vec::new();
+        let unknown: Vec<String> = state
+            .containers
+            .keys()
+            .filter(|id| !known(id))
+            .cloned()
+            .collect();
+        for id in unknown {
+            if state.incomplete.remove(&id) {
+                let number = state.containers.remove(&id);
+                state.trash.extend(number);
+                notes.push(format!("discarded {id}"));
+            } else {
+                notes.push(format!("{id} has no configuration"));
+            }
+        }
+        state.incomplete.clear();
+        notes
+    }
+
+    fn create(&self, id: &str, populate: Populate<'_>) -> Result<()> {
+        let number = {
+            let mut state = self.enter("create", id)?;
+            if state.containers.contains_key(id) {
+                return Err(Error::Exists(id.to_owned()));
+            }
+            state.next += 1;
+            state.next
+        };
+        let place = self.place(number);
+        fs::create_dir(&place).map_err(io(&place))?;
+        let filled = Root::open_tree(&place, Symlinks::Refuse, Mounts::Refuse)
+            .map_err(Cause::from)
+            .and_then(|tree| {
+                tree.chmod(".", 0o755)?;
+                populate(&tree)
+            });
+        let mut state = self.lock();
+        match filled {
+            Ok(()) => {
+                state.containers.insert(id.to_owned(), number);
+                state.incomplete.insert(id.to_owned());
+                Ok(())
+            }
+            Err(source) => {
+                state.trash.push(number);
+                Err(Error::Populate {
+                    id: id.to_owned(),
+                    source,
+                })
+            }
+        }
+    }
+
+    fn complete(&self, id: &str) -> Result<()> {
+        let mut state = self.enter("complete", id)?;
+        find(&state, id)?;
+        state.incomplete.remove(id);
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_id(to)?;
+        let mut state = self.enter("rename", from)?;
+        let number = find(&state, from)?;
+        if state.containers.contains_key(to) {
+            return Err(Error::Exists(to.to_owned()));
+        }
+        state.containers.remove(from);
+        state.containers.insert(to.to_owned(), number);
+        if state.incomplete.remove(from) {
+            state.incomplete.insert(to.to_owned());
+        }
+        Ok(())
+    }
+
+    fn trash(&self, id: &str) -> Result<()> {
+        let mut state = self.enter("trash", id)?;
+        let number = find(&state, id)?;
+        state.containers.remove(id);
+        state.incomplete.remove(id);
+        state.trash.push(number);
+        Ok(())
+    }
+
+    fn empty_trash(&self, limit: u64) -> Result<Emptied> {
+        let mut state = self.enter("empty_trash", "trash")?;
+        let tree = Root::open_tree(self.dir.path(), Symlinks::Refuse, Mounts::Refuse)
+            .map_err(|e| Error::io("open", "the trash", e))?;
+        let mut out = Emptied::default();
+        while let Some(number) = state.trash.last().copied() {
+            if out.removed >= limit {
+                return Ok(out);
+            }
+            let part = tree
+                .remove_some(number.to_string(), limit - out.removed)
+                .map_err(|e| Error::io("remove", number.to_string(), e))?;
+            out.removed += part.removed;
+            if part.done {
+                state.trash.pop();
+            }
+        }
+        out.done = true;
+        Ok(out)
+    }
+
+    fn dataset(&self, id: &str) -> Result<PathBuf> {
+        self.rootfs(id)
+    }
+
+    fn rootfs(&self, id: &str) -> Result<PathBuf> {
+        let state = self.enter("rootfs", id)?;
+        // A container that does not exist has a path too, as with any back end.
+        let number = state.containers.get(id).copied().unwrap_or(u64::MAX);
+        Ok(self.place(number))
+    }
+
+    fn open_rootfs(&self, id: &str) -> Result<Root> {
+        let state = self.enter("open_rootfs", id)?;
+        Root::open_tree(
+            self.place(find(&state, id)?),
+            Symlinks::Refuse,
+            Mounts::Refuse,
+        )
+        .map_err(|e| Error::io("open", id, e))
+    }
+
+    fn exists(&self, id: &str) -> Result<bool> {
+        Ok(self.enter("exists", id)?.containers.contains_key(id))
+    }
+
+    fn list(&self) -> Result<Vec<String>> {
+        Ok(self.lock().containers.keys().cloned().collect())
+    }
+
+    fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64> {
+        super::usage::usage(&self.open_rootfs(id)?, watch)
+    }
+}

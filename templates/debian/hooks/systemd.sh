@@ -1,0 +1,8 @@
+#!/bin/sh
+# Runs on the host, for the systemd variant. systemd knows by itself that it
+# is in a container and starts a login on the console.
+set -eu
+root=$1
+
+# Two files hold the locale; systemd's is a link to the other one or back.
+[ -e "$root"/etc/locale.conf ] || ln -s default/locale "$root"/etc/locale.conf

@@ -1,0 +1,22 @@
+//! Where things are in the source tree and its target directory.
+
+use std::path::{Path, PathBuf};
+
+/// Root of the repository.
+pub fn root() -> &'static Path {
+    let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest_dir.parent().unwrap_or(manifest_dir)
+}
+
+/// Cargo's target directory.
+pub fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// Directory of the built images.
+pub fn images() -> PathBuf {
+    target().join("images")
+}
