@@ -6,3 +6,7 @@ root=$1
 
 # Two files hold the locale; systemd's is a link to the other one or back.
 [ -e "$root"/etc/locale.conf ] || ln -s default/locale "$root"/etc/locale.conf
+
+# What systemd does after every change of /usr is done: the first start need
+# not do it again.
+chroot "$root" /usr/lib/systemd/systemd-update-done
