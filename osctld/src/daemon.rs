@@ -1,49 +1,60 @@
-//! The daemon: what all parts share, and the order in which they start and stop.
+//! The daemon: what all parts share, and how objects are found.
 //!
-//! It is the only place that spawns tasks that live long.
+//! [`run`] has the order in which the parts start and stop. It is the only place that spawns tasks
+//! that live long.
+
+mod assets;
+mod claims;
+mod logging;
+mod notify;
+mod run;
+mod shutdown;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use osctl_api::daemon::{EventKind, HistoryEntry};
 use osctl_api::names::{Name, Ref};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use claims::Claim;
+pub use run::run;
+pub use shutdown::{abort_shutdown, shutdown};
+
+use crate::cgroup::{Layout, Tree};
 use crate::config::Config;
 use crate::container::Container;
 use crate::error::{Error, Result};
-use crate::events::{self, Hub};
-use crate::pool::Pool;
-use crate::sync::RwLock;
+use crate::events::Hub;
+use crate::id_range::IdRange;
+use crate::pool::{Installed, Pool};
+use crate::sync::{Mutex, RwLock};
 use crate::user::User;
-
-mod logging;
-mod notify;
-mod signals;
-
-use signals::Signals;
-
-/// Threads that carry tasks; what blocks runs on others, which come and go.
-const WORKERS: usize = 2;
-/// Most threads that block at the same time.
-const MAX_BLOCKING: usize = 32;
-/// How long a daemon that is told to stop waits for operations to end.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// What all parts of the daemon share.
 #[derive(Debug)]
 pub struct Daemon {
     /// Its configuration.
     pub config: Config,
+    /// The cgroups of its pools.
+    pub cgroups: Tree,
     /// Where events are published.
     pub events: Hub,
     /// Imported pools.
     pub pools: RwLock<BTreeMap<Name, Arc<Pool>>>,
+    /// Installed pools.
+    pub installed: Installed,
+    /// Held while host ids are given away or taken back, on whichever pool.
+    pub ids: tokio::sync::Mutex<()>,
+    claims: claims::Claims,
+    /// Why installed pools are not imported.
+    import_problems: RwLock<BTreeMap<Name, String>>,
     initialized: AtomicBool,
+    shutdown: Mutex<shutdown::Stage>,
     /// Whether the daemon stops serving.
     stopping: watch::Sender<bool>,
     /// How many operations are being carried out.
@@ -51,16 +62,28 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon without pools.
-    pub fn new(config: Config) -> Arc<Daemon> {
-        Arc::new(Daemon {
+    /// A daemon that has imported no pool yet.
+    ///
+    /// # Errors
+    /// `Backend` when the host's cgroups or the state directory can't be used.
+    pub fn new(config: Config) -> Result<Arc<Daemon>> {
+        let unusable = |e| Error::backend("cannot use the cgroups of this host", e);
+        let layout = Layout::detect().map_err(unusable)?;
+        let cgroups = Tree::new(layout, &config.cgroup_root).map_err(unusable)?;
+        Ok(Arc::new(Daemon {
+            installed: Installed::open(&config.state_dir)?,
+            shutdown: Mutex::new(shutdown::Stage::at_start(&config)),
+            cgroups,
             config,
             events: Hub::default(),
             pools: RwLock::default(),
+            ids: tokio::sync::Mutex::default(),
+            claims: claims::Claims::default(),
+            import_problems: RwLock::default(),
             initialized: AtomicBool::new(false),
             stopping: watch::channel(false).0,
             operations: watch::channel(0).0,
-        })
+        }))
     }
 
     /// Whether all installed pools were imported, or found not to be importable.
@@ -68,24 +91,21 @@ impl Daemon {
         self.initialized.load(Ordering::Acquire)
     }
 
+    /// Whether the host is about to go down: nothing is to be started.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutdown.lock().forbids_starts()
+    }
+
+    /// Whether the daemon stops serving.
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
     /// Waits until the daemon stops serving.
     pub async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();
         // The sender lives as long as `self`.
         let _ = stopping.wait_for(|s| *s).await;
-    }
-
-    /// Stops serving: whoever waits is told, operations get a moment to end.
-    async fn stop(&self) {
-        self.events.publish(events::event(EventKind::Shutdown));
-        self.stopping.send_replace(true);
-        let mut operations = self.operations.subscribe();
-        let ended = operations.wait_for(|n| *n == 0);
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
-            tracing::warn!(
-                "operations are abandoned; they are finished or undone at the next start"
-            );
-        }
     }
 
     /// Carries out an operation in a task of its own, for whose end a stopping daemon waits a
@@ -101,6 +121,38 @@ impl Daemon {
             let _guard = guard;
             operation.await
         })
+    }
+
+    /// Directory of what a pool's containers need while they run.
+    pub fn pool_run_dir(&self, pool: &Name) -> PathBuf {
+        self.config.run_dir.join("pools").join(pool.as_str())
+    }
+
+    /// Directory of what a container needs while it runs.
+    pub fn container_run_dir(&self, pool: &Name, id: &Name) -> PathBuf {
+        self.pool_run_dir(pool).join("ct").join(id.as_str())
+    }
+
+    /// Takes the name of a pool for an operation that makes it come or go.
+    ///
+    /// # Errors
+    /// `Busy` naming the operation that has it.
+    pub fn claim(self: &Arc<Daemon>, pool: &Name, operation: &'static str) -> Result<Claim> {
+        self.claims.take(pool, operation)
+    }
+
+    /// Notes why a pool is not imported, or that there is nothing to note.
+    pub(crate) fn set_import_problem(&self, pool: &Name, problem: Option<String>) {
+        let mut problems = self.import_problems.write();
+        match problem {
+            Some(problem) => problems.insert(pool.clone(), problem),
+            None => problems.remove(pool.as_str()),
+        };
+    }
+
+    /// Why installed pools are not imported.
+    pub fn import_problems(&self) -> BTreeMap<Name, String> {
+        self.import_problems.read().clone()
     }
 
     /// The pool of this name.
@@ -142,13 +194,8 @@ impl Daemon {
         self.pools.read().values().cloned().collect()
     }
 
-    /// The name of the first pool for which `has` holds.
-    pub fn first_pool(&self, has: impl Fn(&Pool) -> bool) -> Option<Name> {
-        let pools = self.pools.read();
-        pools.values().find(|p| has(p)).map(|p| p.name.clone())
-    }
-
-    /// Finds an object on the pool that is named, or on the first that has it.
+    /// Finds an object on the pool that is named, or on the first that has it; returns the pool
+    /// too.
     ///
     /// # Errors
     /// `NotFound`, naming `kind`.
@@ -158,15 +205,19 @@ impl Daemon {
         kind: &str,
         name: impl std::fmt::Display,
         get: impl Fn(&Pool) -> Option<T>,
-    ) -> Result<T> {
-        let found = match pool {
-            Some(pool) => get(&*self.pool(pool)?),
-            None => self.pools.read().values().find_map(|p| get(p)),
+    ) -> Result<(Arc<Pool>, T)> {
+        let candidates = match pool {
+            Some(pool) => vec![self.pool(pool)?],
+            None => self.all_pools(),
         };
-        found.ok_or_else(|| {
+        let mut found = candidates.into_iter().filter_map(|p| {
+            let object = get(&p)?;
+            Some((p, object))
+        });
+        found.next().ok_or_else(|| {
             Error::not_found(match pool {
-                Some(pool) => format!("there is no {kind} {pool}:{name}"),
-                None => format!("there is no {kind} {name}"),
+                Some(pool) => format!("{kind} {pool}:{name} does not exist"),
+                None => format!("{kind} {name} does not exist"),
             })
         })
     }
@@ -176,23 +227,29 @@ impl Daemon {
     /// # Errors
     /// `NotFound`.
     pub fn container(&self, id: &Ref) -> Result<Arc<Container>> {
-        self.find(id.pool.as_ref(), "container", &id.name, |p| {
-            p.container(&id.name)
-        })
+        let get = |p: &Pool| p.container(&id.name);
+        let found = self.find(id.pool.as_ref(), "container", &id.name, get);
+        found.map(|(_, container)| container)
     }
 
-    /// The user that is meant.
+    /// The user that is meant, and its pool.
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn user(&self, user: &Ref) -> Result<Arc<User>> {
+    pub fn user(&self, user: &Ref) -> Result<(Arc<Pool>, Arc<User>)> {
         self.find(user.pool.as_ref(), "user", &user.name, |p| {
             p.user(&user.name)
         })
     }
 
-    /// Keeps an entry in the history of its pool.
-    pub fn record_history(&self, _entry: HistoryEntry) {}
+    /// The id range that is meant, and its pool.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn id_range(&self, range: &Ref) -> Result<(Arc<Pool>, Arc<IdRange>)> {
+        let get = |p: &Pool| p.id_range(&range.name);
+        self.find(range.pool.as_ref(), "id range", &range.name, get)
+    }
 }
 
 struct OperationGuard(Arc<Daemon>);
@@ -201,40 +258,4 @@ impl Drop for OperationGuard {
     fn drop(&mut self) {
         self.0.operations.send_modify(|n| *n -= 1);
     }
-}
-
-/// Runs a daemon until it is told to stop.
-///
-/// # Errors
-/// Whatever keeps it from serving: another daemon, a run directory that can't be used, …
-pub fn run(config: Config) -> Result<()> {
-    logging::init(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(MAX_BLOCKING)
-        .thread_keep_alive(Duration::from_secs(2))
-        .enable_all()
-        .build()
-        .map_err(|e| Error::backend("cannot start the threads of the daemon", e))?;
-    let result = runtime.block_on(serve(config));
-    // What blocks still is waiting for the disk; the state it leaves is consistent at any moment.
-    runtime.shutdown_timeout(GRACE);
-    result
-}
-
-async fn serve(config: Config) -> Result<()> {
-    let mut signals = Signals::new()?;
-    let (socket, listener) = crate::server::bind(&config)?;
-    let daemon = Daemon::new(config);
-    let server = tokio::spawn(crate::server::serve(daemon.clone(), listener));
-    notify::tell("READY=1");
-    tracing::info!("serving in {}", daemon.config.run_dir.display());
-    daemon.initialized.store(true, Ordering::Release);
-    let signal = signals.next().await;
-    tracing::info!("{signal}: stopping; containers stay as they are");
-    notify::tell("STOPPING=1");
-    drop(socket);
-    daemon.stop().await;
-    let _ = server.await;
-    Ok(())
 }

@@ -101,6 +101,15 @@ impl Error {
         Error::with(Code::Backend, message, source)
     }
 
+    /// A state file can't be read or written.
+    pub fn store(message: impl Into<String>, source: crate::store::Error) -> Error {
+        let code = match source {
+            crate::store::Error::Exists(_) => Code::AlreadyExists,
+            _ => Code::Backend,
+        };
+        Error::with(code, message, source)
+    }
+
     /// A defect in the daemon.
     pub fn internal(message: impl Into<String>) -> Error {
         Error::new(Code::Internal, message)

@@ -1,5 +1,8 @@
 //! The container daemon.
 
+pub mod assets;
+pub mod attrs;
+pub mod blocking;
 pub mod cgroup;
 pub mod config;
 pub mod container;
@@ -9,7 +12,6 @@ pub mod events;
 pub mod failpoint;
 pub mod group;
 pub mod handlers;
-pub mod history;
 pub mod id_range;
 pub mod pool;
 pub mod security;

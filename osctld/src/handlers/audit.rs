@@ -14,10 +14,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
+use crate::blocking::blocking;
 use crate::daemon::Daemon;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::events;
-use crate::history;
+use crate::pool::Pool;
 
 /// Longest text of a parameter or command line that is kept, bytes.
 const MAX_TEXT: usize = 4096;
@@ -30,6 +31,8 @@ struct Running {
     method: &'static str,
     peer: u32,
     target: Target,
+    /// The pool it is about, which may be gone in the end.
+    home: Option<Arc<Pool>>,
     params: BTreeMap<String, Value>,
     cli: Option<String>,
     since: Instant,
@@ -41,7 +44,7 @@ pub(super) fn begin(cx: &Context, method: &'static str, class: Class, raw: &RawV
         return Audit(None);
     }
     let mut params: BTreeMap<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();
-    let target = Target::of(method, &params);
+    let target = Target::of(method, &params).resolved(&cx.daemon);
     let secret = hide_secrets(&mut params);
     params.values_mut().for_each(shorten);
     let running = Running {
@@ -51,7 +54,8 @@ pub(super) fn begin(cx: &Context, method: &'static str, class: Class, raw: &RawV
         cli: cx.cli.clone().filter(|_| !secret).map(cut),
         params,
         since: Instant::now(),
-        target: target.resolved(&cx.daemon),
+        home: target.pool.as_ref().and_then(|p| cx.daemon.pool(p).ok()),
+        target,
     };
     running.tell("run");
     Audit(Some(running))
@@ -59,9 +63,18 @@ pub(super) fn begin(cx: &Context, method: &'static str, class: Class, raw: &RawV
 
 impl Audit {
     /// Ends the record.
-    pub(super) fn end<T>(mut self, result: &Result<T, Error>) {
-        if let Some(running) = self.0.take() {
-            running.end(result.as_ref().err());
+    pub(super) async fn end<T>(mut self, result: &Result<T, Error>) {
+        let Some(running) = self.0.take() else { return };
+        let Some((pool, entry)) = running.end(result.as_ref().err()) else {
+            return;
+        };
+        let kept = blocking(move || {
+            keep(&pool, entry);
+            Ok(())
+        })
+        .await;
+        if let Err(e) = kept {
+            tracing::warn!("{}", e.chain());
         }
     }
 }
@@ -69,15 +82,35 @@ impl Audit {
 impl Drop for Audit {
     fn drop(&mut self) {
         if let Some(running) = self.0.take() {
-            running.end(Some(&Error::internal("the operation was abandoned")));
+            let abandoned = Error::internal("the operation was abandoned");
+            // It is dropped with the threads of the daemon: a line in a file is all that is left.
+            if let Some((pool, entry)) = running.end(Some(&abandoned)) {
+                keep(&pool, entry);
+            }
         }
     }
 }
 
+/// Appends to the history of a pool. Blocks.
+fn keep(pool: &Pool, mut entry: HistoryEntry) {
+    let kept = pool.history.append(&entry).or_else(|_| {
+        // Too long a line, most likely.
+        entry.params.clear();
+        pool.history.append(&entry)
+    });
+    if let Err(e) = kept {
+        tracing::warn!(pool = %pool.name, "{}", chain(&e));
+    }
+}
+
 impl Running {
-    fn end(mut self, error: Option<&Error>) {
+    fn end(mut self, error: Option<&Error>) -> Option<(Arc<Pool>, HistoryEntry)> {
         // What the call made is on a pool only now.
         self.target = self.target.resolved(&self.daemon);
+        if self.target.pool.is_none() && self.method.ends_with("New") {
+            let default = self.daemon.default_pool();
+            self.target.pool = default.ok().map(|p| p.name.clone());
+        }
         self.tell(if error.is_some() { "failed" } else { "done" });
         let (method, peer, target) = (self.method, self.peer, self.target.to_string());
         let ms = self.since.elapsed().as_millis() as u64;
@@ -85,17 +118,18 @@ impl Running {
             None => tracing::info!(uid = peer, ms, "{method} {target}: done"),
             Some(e) => tracing::warn!(uid = peer, ms, "{method} {target}: {}", e.chain()),
         }
-        let Some(pool) = self.target.pool.clone() else {
-            return;
-        };
-        self.daemon.record_history(HistoryEntry {
-            time: history::now(),
-            pool,
-            method: self.method.to_owned(),
-            cli: self.cli.take(),
-            params: std::mem::take(&mut self.params),
+        let home = self
+            .home
+            .or_else(|| self.daemon.pool(self.target.pool.as_ref()?).ok())?;
+        let entry = HistoryEntry {
+            time: jiff::Timestamp::now().as_second(),
+            pool: home.name.clone(),
+            method: method.to_owned(),
+            cli: self.cli,
+            params: self.params,
             error: error.map(|e| cut(e.chain())),
-        });
+        };
+        Some((home, entry))
     }
 
     fn tell(&self, action: &str) {
@@ -179,9 +213,9 @@ impl Target {
             Object::Group => id
                 .parse()
                 .ok()
-                .and_then(|path| daemon.first_pool(|p| p.groups.contains(&path))),
+                .and_then(|path| first_pool(daemon, |p| p.groups.contains(&path))),
             object => id.parse::<Name>().ok().and_then(|name| {
-                daemon.first_pool(|p| match object {
+                first_pool(daemon, |p| match object {
                     Object::IdRange => p.id_ranges.read().contains_key(&name),
                     Object::User => p.users.read().contains_key(&name),
                     _ => p.containers.read().contains_key(&name),
@@ -190,6 +224,12 @@ impl Target {
         };
         self
     }
+}
+
+/// The name of the first pool for which `has` holds.
+fn first_pool(daemon: &Daemon, has: impl Fn(&Pool) -> bool) -> Option<Name> {
+    let pools = daemon.pools.read();
+    pools.values().find(|p| has(p)).map(|p| p.name.clone())
 }
 
 /// Removes what must not be kept; returns whether there was any, because then the command line

@@ -23,6 +23,11 @@ impl Cancel {
         (sender, Cancel(receiver))
     }
 
+    /// A token that is never cancelled.
+    pub fn never() -> Cancel {
+        Cancel::new().1
+    }
+
     /// Whether nobody waits for the reply any more.
     pub fn is_cancelled(&self) -> bool {
         *self.0.borrow()

@@ -3,7 +3,13 @@
 use osctl_api::daemon as api;
 
 use super::{Context, Handle};
+use crate::blocking::blocking;
+use crate::daemon;
 use crate::error::{Error, Result};
+use crate::events::event;
+
+/// Most entries of one pool's history in a reply.
+const MAX_HISTORY: usize = 100_000;
 
 impl Handle for api::Ping {
     async fn handle(self, cx: &mut Context) -> Result<api::Pong> {
@@ -18,70 +24,75 @@ impl Handle for api::Ping {
 impl Handle for api::Subscribe {
     async fn handle(self, cx: &mut Context) -> Result<api::Event> {
         let mut subscription = cx.daemon.events.subscribe(&self.kinds);
-        cx.event(&crate::events::event(api::EventKind::Subscribed))
-            .await?;
+        cx.event(&event(api::EventKind::Subscribed)).await?;
         loop {
             let event = tokio::select! {
+                biased;
                 event = subscription.next() => event,
-                () = cx.daemon.stopped() => return Ok(crate::events::event(api::EventKind::Shutdown)),
+                () = cx.daemon.stopped() => return Ok(event(api::EventKind::Shutdown)),
             };
+            if event.kind == api::EventKind::Shutdown {
+                return Ok(event);
+            }
             cx.event(&event).await?;
         }
     }
 }
-macro_rules! unsupported {
-    ($($params:ty),* $(,)?) => {
-        $(impl Handle for $params {
-            async fn handle(self, _: &mut Context) -> Result<Self::Reply> {
-                Err(Error::unsupported("not yet"))
+
+impl Handle for api::History {
+    async fn handle(self, cx: &mut Context) -> Result<api::HistoryEntries> {
+        let pools = match self.pools.is_empty() {
+            true => cx.daemon.all_pools(),
+            false => {
+                let named = self.pools.iter().map(|p| cx.daemon.pool(p));
+                named.collect::<Result<_>>()?
             }
-        })*
-    };
+        };
+        blocking(move || {
+            let mut entries: Vec<api::HistoryEntry> = Vec::new();
+            for pool in pools {
+                let read = pool.history.read(MAX_HISTORY).map_err(|e| {
+                    Error::store(format!("cannot read the history of pool {}", pool.name), e)
+                })?;
+                entries.extend(read);
+            }
+            entries.sort_by_key(|e| e.time);
+            Ok(api::HistoryEntries { entries })
+        })
+        .await
+    }
 }
-unsupported!(
-    api::History,
-    api::SelfAssets,
-    api::Healthcheck,
-    api::Shutdown
-);
-use osctl_api::{group, id_range, pool, user};
-unsupported!(
-    pool::Install,
-    pool::Uninstall,
-    pool::Import,
-    pool::Export,
-    pool::List,
-    pool::Show,
-    pool::Set,
-    pool::Unset,
-    pool::Assets
-);
-unsupported!(
-    id_range::New,
-    id_range::Delete,
-    id_range::List,
-    id_range::Show,
-    id_range::Allocate,
-    id_range::Free,
-    id_range::TableList,
-    id_range::TableShow,
-    id_range::Set,
-    id_range::Unset
-);
-unsupported!(
-    user::New,
-    user::Delete,
-    user::List,
-    user::Show,
-    user::Map,
-    user::Set,
-    user::Unset
-);
-unsupported!(
-    group::New,
-    group::Delete,
-    group::List,
-    group::Show,
-    group::Set,
-    group::Unset
-);
+
+impl Handle for api::SelfAssets {
+    async fn handle(self, cx: &mut Context) -> Result<api::Assets> {
+        let daemon = cx.daemon.clone();
+        let assets = blocking(move || Ok(daemon.assets())).await?;
+        Ok(api::Assets { assets })
+    }
+}
+
+impl Handle for api::Healthcheck {
+    async fn handle(self, cx: &mut Context) -> Result<api::Health> {
+        let pools = match self.all {
+            true => cx.daemon.all_pools(),
+            false => {
+                let named = self.pools.iter().map(|p| cx.daemon.pool(p));
+                named.collect::<Result<_>>()?
+            }
+        };
+        let entities = cx.daemon.sick(pools).await?;
+        Ok(api::Health { entities })
+    }
+}
+
+impl Handle for api::Shutdown {
+    async fn handle(self, cx: &mut Context) -> Result<api::Done> {
+        if self.abort {
+            let daemon = cx.daemon.clone();
+            blocking(move || daemon::abort_shutdown(&daemon)).await?;
+        } else {
+            daemon::shutdown(&cx.daemon, self.message, cx.progress_sender()).await?;
+        }
+        Ok(api::Done {})
+    }
+}

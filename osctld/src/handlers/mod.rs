@@ -16,6 +16,7 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
+use osctl_api::names::{Name, Ref};
 use osctl_api::wire;
 use osctl_api::{Class, Code, Kind, Method, Step};
 use serde::Serialize;
@@ -75,6 +76,12 @@ macro_rules! entries {
 }
 osctl_api::for_each_method!(entries);
 
+/// Whether an object is among those that were asked for; all are when none was named.
+fn matches(refs: &[Ref], pool: &Name, name: &Name) -> bool {
+    let meant = |r: &Ref| r.name == *name && r.pool.as_ref().is_none_or(|p| p == pool);
+    refs.is_empty() || refs.iter().any(meant)
+}
+
 async fn run<P: Handle>(mut cx: Context, raw: Box<RawValue>) -> Outcome {
     let params = match parse::<P>(&raw) {
         Ok(params) => params,
@@ -82,7 +89,7 @@ async fn run<P: Handle>(mut cx: Context, raw: Box<RawValue>) -> Outcome {
     };
     let audit = audit::begin(&cx, P::NAME, P::CLASS, &raw);
     let result = params.handle(&mut cx).await;
-    audit.end(&result);
+    audit.end(&result).await;
     let frame = match result {
         Ok(reply) if P::KIND == Kind::Progress => encode(&Step {
             progress: None,

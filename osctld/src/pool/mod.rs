@@ -1,24 +1,37 @@
 //! A pool: a directory that holds containers, their configuration and their logs.
 //!
-//! It owns what is loaded from the pool while it is imported.
+//! It owns what is loaded from the pool while it is imported. Coming and going of pools is
+//! [`registry`], reading one from its directory is [`open`].
 
-use std::collections::BTreeMap;
+mod assets;
+mod conf;
+mod installed;
+mod open;
+mod registry;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use osctl_api::names::Name;
+use osctl_api::names::{AttrName, GroupPath, Name};
+use osctl_api::pool as api;
 pub use osctl_api::pool::State;
+use tokio::sync::OwnedRwLockReadGuard;
 
+pub use conf::{Conf, Settings};
+pub use installed::{Entry, Installed};
+pub use registry::{Export, export, import, import_all, install, uninstall};
+
+use crate::blocking::blocking;
 use crate::container::Container;
+use crate::error::{Error, Result};
 use crate::group::Groups;
 use crate::id_range::IdRange;
-use crate::sync::RwLock;
+use crate::storage::Storage;
+use crate::store::{History, Stored};
+use crate::sync::{Mutex, RwLock};
 use crate::user::User;
-
-/// How many containers autostart starts at the same time, unless set otherwise.
-pub const PARALLEL_START: u32 = 2;
-/// How many containers are stopped at the same time, unless set otherwise.
-pub const PARALLEL_STOP: u32 = 4;
 
 /// An imported pool.
 #[derive(Debug)]
@@ -27,6 +40,12 @@ pub struct Pool {
     pub name: Name,
     /// Directory that holds it.
     pub path: PathBuf,
+    /// The data of its containers.
+    pub storage: Arc<dyn Storage>,
+    /// The documents of its objects.
+    pub conf: Conf,
+    /// What was done to it.
+    pub history: History,
     /// Users, by name.
     pub users: RwLock<BTreeMap<Name, Arc<User>>>,
     /// Id ranges, by name.
@@ -35,8 +54,17 @@ pub struct Pool {
     pub groups: Groups,
     /// Containers, by id.
     pub containers: RwLock<BTreeMap<Name, Arc<Container>>>,
+    settings: RwLock<Arc<Stored<Settings>>>,
+    /// Serialises changes of the settings.
+    changing: tokio::sync::Mutex<()>,
     state: RwLock<State>,
     problems: RwLock<Vec<Problem>>,
+    /// Users whose documents can't be read, or that were being deleted.
+    left_users: Mutex<open::LeftUsers>,
+    /// Held by operations that change the pool's objects; taken whole to export it.
+    gate: Arc<tokio::sync::RwLock<()>>,
+    /// Keeps other daemons from importing it.
+    lock: Mutex<Option<File>>,
 }
 
 /// Something on a pool that could not be loaded.
@@ -60,14 +88,66 @@ impl Pool {
         self.users.read().get(name.as_str()).cloned()
     }
 
+    /// The id range of this name.
+    pub fn id_range(&self, name: &Name) -> Option<Arc<IdRange>> {
+        self.id_ranges.read().get(name.as_str()).cloned()
+    }
+
     /// The container of this id.
     pub fn container(&self, id: &Name) -> Option<Arc<Container>> {
         self.containers.read().get(id.as_str()).cloned()
     }
 
+    /// How many containers use a user.
+    pub fn containers_of_user(&self, user: &Name) -> usize {
+        let containers = self.containers.read();
+        containers.values().filter(|c| c.user() == *user).count()
+    }
+
+    /// How many containers are directly in a group.
+    pub fn containers_of_group(&self, group: &GroupPath) -> usize {
+        let containers = self.containers.read();
+        containers.values().filter(|c| c.group() == *group).count()
+    }
+
+    /// How many containers run.
+    pub fn active_containers(&self) -> usize {
+        let containers = self.containers.read();
+        containers.values().filter(|c| c.is_active()).count()
+    }
+
+    /// Whether there is a document of such a user, readable or not.
+    pub(crate) fn has_user_document(&self, name: &Name) -> bool {
+        self.users.read().contains_key(name.as_str())
+            || self.left_users.lock().unreadable.contains(name.as_str())
+    }
+
     /// What it is doing.
     pub fn state(&self) -> State {
         *self.state.read()
+    }
+
+    fn set_state(&self, state: State) {
+        *self.state.write() = state;
+    }
+
+    /// Keeps the pool from being exported, for an operation that changes its objects.
+    ///
+    /// # Errors
+    /// `Unavailable` while it is being imported or exported.
+    pub fn enter(&self) -> Result<OwnedRwLockReadGuard<()>> {
+        let entered = self.gate.clone().try_read_owned();
+        match (entered, self.state()) {
+            (Ok(guard), State::Active) => Ok(guard),
+            (_, State::Importing) => Err(Error::unavailable(format!(
+                "pool {} is still being imported",
+                self.name
+            ))),
+            _ => Err(Error::unavailable(format!(
+                "pool {} is being exported",
+                self.name
+            ))),
+        }
     }
 
     /// Notes what could not be loaded; it is shown with the pool and told in the log.
@@ -80,8 +160,86 @@ impl Pool {
         self.problems.write().push(problem);
     }
 
-    /// What could not be loaded.
+    /// What could not be loaded, and which users can't be used.
     pub fn problems(&self) -> Vec<Problem> {
-        self.problems.read().clone()
+        let mut problems = self.problems.read().clone();
+        for user in self.users.read().values() {
+            problems.extend(user.conflict().map(|reason| Problem {
+                what: format!("user {}", user.name),
+                reason,
+            }));
+        }
+        problems
+    }
+
+    /// How many containers autostart starts at the same time.
+    pub fn parallel_start(&self) -> u32 {
+        self.settings.read().value.parallel_start()
+    }
+
+    /// How many containers are stopped at the same time.
+    pub fn parallel_stop(&self) -> u32 {
+        self.settings.read().value.parallel_stop()
+    }
+
+    /// The pool as clients see it.
+    pub fn info(&self) -> api::Pool {
+        let settings = self.settings.read().clone();
+        api::Pool {
+            name: self.name.clone(),
+            backend: self.storage.backend().to_owned(),
+            path: self.path.display().to_string(),
+            state: self.state(),
+            users: self.users.read().len() as u64,
+            groups: self.groups.count() as u64,
+            containers: self.containers.read().len() as u64,
+            parallel_start: settings.value.parallel_start(),
+            parallel_stop: settings.value.parallel_stop(),
+            attrs: settings.value.attrs.clone(),
+            problems: self.problems().iter().map(Problem::to_string).collect(),
+        }
+    }
+
+    /// Changes the settings, on the disk first.
+    ///
+    /// # Errors
+    /// Those of `change`; `Backend` when they can't be written, and then nothing has changed.
+    pub async fn change_settings(
+        self: &Arc<Pool>,
+        change: impl FnOnce(&mut Settings) -> Result<()>,
+    ) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        let mut stored = Stored::clone(&self.settings.read());
+        change(&mut stored.value)?;
+        stored.value.check()?;
+        let pool = self.clone();
+        blocking(move || {
+            let saved = pool.conf.pool.save(conf::SETTINGS, &mut stored);
+            saved.map_err(|e| {
+                Error::store(
+                    format!("cannot write the settings of pool {}", pool.name),
+                    e,
+                )
+            })?;
+            *pool.settings.write() = Arc::new(stored);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Sets and removes user attributes.
+    ///
+    /// # Errors
+    /// As [`Pool::change_settings`].
+    pub async fn change_attrs(
+        self: &Arc<Pool>,
+        set: BTreeMap<AttrName, String>,
+        unset: Vec<AttrName>,
+    ) -> Result<()> {
+        self.change_settings(|s| crate::attrs::change(&mut s.attrs, set, &unset))
+            .await
     }
 }
+
+/// Names of documents that can't be read.
+type Unreadable = BTreeSet<String>;

@@ -87,6 +87,9 @@ impl Connection {
 
     async fn next_call(&mut self) -> Result<Option<Frame>, End> {
         loop {
+            if self.daemon.is_stopping() {
+                return Ok(None);
+            }
             if let Some(frame) = self.decoder.next_frame().map_err(End::Because)? {
                 self.buffered = self.buffered.saturating_sub(frame.bytes.len() + 1);
                 return Ok(Some(frame));

@@ -21,13 +21,14 @@ pub use socket::{Socket, bind};
 use crate::daemon::Daemon;
 use registry::Registry;
 
-/// Serves connections until the daemon stops, then waits for none of them.
+/// Serves connections until the daemon stops, then waits for those that there are: each ends when
+/// its call is replied to.
 pub async fn serve(daemon: Arc<Daemon>, listener: UnixListener) {
     let registry = Arc::new(Registry::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = daemon.stopped() => return,
+            () = daemon.stopped() => break,
         };
         match accepted {
             Ok((stream, _)) => admit(&daemon, &registry, stream),
@@ -42,6 +43,7 @@ pub async fn serve(daemon: Arc<Daemon>, listener: UnixListener) {
             }
         }
     }
+    registry.drained().await;
 }
 
 fn admit(daemon: &Arc<Daemon>, registry: &Arc<Registry>, stream: UnixStream) {

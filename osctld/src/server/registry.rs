@@ -76,6 +76,17 @@ impl Registry {
         self.inner.lock().evict();
     }
 
+    /// Waits until all connections have gone.
+    pub(super) async fn drained(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.inner.lock().connections.is_empty() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
     /// Waits until a connection has gone.
     pub(super) async fn closed(&self) {
         self.closed.notified().await;
