@@ -35,11 +35,22 @@ pub const BUSYBOX: Package = Package {
     proof: "/usr/bin/busybox",
 };
 
+/// What the measurements are compared with.
+pub const LXC: Package = Package {
+    name: "lxc",
+    proof: "/usr/bin/lxc-start",
+};
+
+/// Whether a package is there.
+pub fn is_installed(package: &Package) -> bool {
+    Path::new(package.proof).exists()
+}
+
 /// Installs those of the packages that are missing.
 pub fn ensure(packages: &[Package]) -> Result<()> {
     let missing: Vec<&str> = packages
         .iter()
-        .filter(|package| !Path::new(package.proof).exists())
+        .filter(|package| !is_installed(package))
         .map(|package| package.name)
         .collect();
     if missing.is_empty() {

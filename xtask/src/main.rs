@@ -2,6 +2,7 @@
 //! building it. Owns the command line; each task has a module of its own.
 
 mod apt;
+mod bench;
 mod check;
 mod demo;
 mod docs;
@@ -32,6 +33,8 @@ enum Task {
     Test(test::Args),
     /// Run a Debian container on this machine; needs root.
     Demo(demo::Args),
+    /// Measure speed and memory side by side with lxc; needs root.
+    Bench(bench::Args),
     /// Write the man pages of osctl to target/man.
     Man,
     /// Write completion scripts for bash, zsh and fish to target/completions.
@@ -57,6 +60,7 @@ fn run(task: Task) -> Result<()> {
         Task::Check => check::run(),
         Task::Test(args) => test::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Man => docs::man(),
         Task::Completions => docs::completions(),
         Task::Template(args) => template::run(&args),
