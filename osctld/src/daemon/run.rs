@@ -74,6 +74,8 @@ async fn import_pools(daemon: Arc<Daemon>) {
         tracing::error!("not all pools are imported: {}", e.chain());
     }
     daemon.initialized.store(true, Ordering::Release);
+    let pools = daemon.pools.read().len();
+    notify::tell(&format!("STATUS=Pools imported: {pools}"));
 }
 
 /// Connections and supervisors need file descriptors; the usual soft limit is 1024.

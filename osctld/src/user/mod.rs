@@ -5,6 +5,8 @@
 
 mod create;
 mod map;
+#[cfg(test)]
+mod property;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
