@@ -60,6 +60,17 @@ pub struct Image {
     pub cached: u32,
 }
 
+impl Image {
+    /// The bounds that an image is read with.
+    pub fn limits(&self) -> crate::image::Limits {
+        crate::image::Limits {
+            max_bytes: self.max_bytes,
+            max_entries: self.max_entries,
+            ..crate::image::Limits::default()
+        }
+    }
+}
+
 impl Default for Image {
     fn default() -> Image {
         Image {

@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::events::Hub;
 use crate::id_range::IdRange;
 use crate::pool::{Installed, Pool};
+use crate::supervisor::RuntimeBinary;
 use crate::sync::{Mutex, RwLock};
 use crate::user::User;
 
@@ -42,6 +43,8 @@ pub struct Daemon {
     pub config: Config,
     /// The cgroups of its pools.
     pub cgroups: Tree,
+    /// The program that runs containers.
+    pub runtime: RuntimeBinary,
     /// Where events are published.
     pub events: Hub,
     /// Imported pools.
@@ -74,6 +77,7 @@ impl Daemon {
             installed: Installed::open(&config.state_dir)?,
             shutdown: Mutex::new(shutdown::Stage::at_start(&config)),
             cgroups,
+            runtime: RuntimeBinary::load(&config.runtime)?,
             config,
             events: Hub::default(),
             pools: RwLock::default(),
@@ -230,6 +234,14 @@ impl Daemon {
         let get = |p: &Pool| p.container(&id.name);
         let found = self.find(id.pool.as_ref(), "container", &id.name, get);
         found.map(|(_, container)| container)
+    }
+
+    /// All containers of all imported pools.
+    pub fn containers(&self) -> Vec<Arc<Container>> {
+        self.all_pools()
+            .iter()
+            .flat_map(|pool| pool.containers())
+            .collect()
     }
 
     /// The user that is meant, and its pool.

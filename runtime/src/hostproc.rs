@@ -45,10 +45,7 @@ impl HostProc {
     pub fn write(&self, path: &str, content: &str) -> Result<()> {
         self.file(path, OFlag::O_WRONLY)?
             .write_all(content.as_bytes())
-            .call(|| match content.len() {
-                0..100 => format!("write(/proc/{path}, {content:?})"),
-                size => format!("write(/proc/{path}, {size} bytes)"),
-            })
+            .call(|| format!("write(/proc/{path}, {content:?})"))
     }
 
     /// A namespace of a process, e.g. `net`.

@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let verb = arguments.next();
     match (verb.as_ref().and_then(|v| v.to_str()), arguments.next()) {
-        (Some("supervise"), None) => supervisor::run(),
+        // A name may follow: it is for those who look at the list of processes.
+        (Some("supervise"), _) => supervisor::run(),
         (Some("--version"), None) => {
             println!("osctl-runtime {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -1,7 +1,7 @@
 //! The last moments before a guest program runs, and finding it.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -75,8 +75,20 @@ impl Program {
     }
 
     /// Replaces the process by the program or script behind a descriptor that stays open over exec.
+    ///
+    /// A script without `#!` is run by the guest's shell, as execvp(3) does.
     pub fn run_fd(&self, fd: BorrowedFd<'_>) -> (i32, Fault) {
-        verdict(exec_fd(fd, &self.argv, &self.env).into())
+        let fault = exec_fd(fd, &self.argv, &self.env);
+        if fault.errno() != Errno::ENOEXEC {
+            return verdict(fault.into());
+        }
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let Ok(path) = c_string(&path) else {
+            return verdict(fault.into());
+        };
+        let mut argv = vec![c"sh".to_owned(), path];
+        argv.extend(self.argv.iter().skip(1).cloned());
+        verdict(exec(c"/bin/sh", &argv, &self.env).into())
     }
 }
 

@@ -57,7 +57,10 @@ impl Tree {
     /// Kills all processes of a cgroup and waits until there are none.
     pub fn kill(&self, node: &Node, limit: Duration) -> Result<()> {
         let deadline = Deadline::after(limit);
-        self.kill_v2(node, deadline)?;
+        if self.layout().v2().is_some() {
+            // What else is in v1 cgroups is the supervisor: it ends by itself, after its last word.
+            return self.kill_v2(node, deadline);
+        }
         self.kill_v1(node, Duration::ZERO, deadline)
     }
 

@@ -58,6 +58,11 @@ impl Tree {
         &self.layout
     }
 
+    /// The name of a cgroup as `/proc/<pid>/cgroup` tells it, without the leading slash.
+    pub fn name_of(&self, node: &Node) -> String {
+        self.below(Path::new(""), node).display().to_string()
+    }
+
     /// Where a cgroup is in the v2 hierarchy, if there is one.
     pub fn v2_path(&self, node: &Node) -> Option<PathBuf> {
         self.layout.v2().map(|m| self.below(m, node))
@@ -117,7 +122,7 @@ impl Tree {
     }
 
     /// Where a cgroup is, in all hierarchies.
-    pub(super) fn paths(&self, node: &Node) -> Vec<PathBuf> {
+    pub fn paths(&self, node: &Node) -> Vec<PathBuf> {
         let mut all = self.v1_paths(node);
         all.extend(self.v2_path(node));
         all

@@ -1,75 +1,332 @@
-//! Containers.
+//! Containers: one object each, with what is wanted, what is seen, and who holds it.
+//!
+//! Reads come from what is in memory and never wait. An operation takes the container's lock under
+//! a name; another one that comes meanwhile is refused as `Busy` and told that name. Killing needs
+//! no lock: it must get through whatever else hangs.
 
-use std::sync::Arc;
+pub mod config;
+pub mod init_system;
+pub mod plan;
+pub mod verdict;
 
-use osctl_api::names::Name;
+mod adopt;
+mod all;
+mod assets;
+mod change;
+mod create;
+mod delete;
+mod enter;
+mod info;
+mod lifecycle;
+mod logins;
+mod processes;
+mod registry;
+mod settings;
+mod watch;
 
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use osctl_api::container::State;
+use osctl_api::names::{GroupPath, Name};
+use tokio::sync::{OwnedMutexGuard, watch as channel};
+
+use self::config::Config;
+use self::verdict::{Request, Verdict};
+use crate::blocking::blocking;
+use crate::cgroup::Node;
 use crate::daemon::Daemon;
-use crate::error::Result;
-use crate::handlers::ProgressSender;
+use crate::error::Error;
 use crate::pool::Pool;
+use crate::supervisor::Link;
+use crate::sync::Mutex;
+
+pub use adopt::load_all;
+pub use all::{Autostart, StopAll, loaded, release_all, stop_all};
+pub use create::create;
+pub use info::{list, show};
+pub use processes::{chosen, list as processes, lookup as lookup_pids};
+pub use settings::controller;
 
 /// A container.
 #[derive(Debug)]
 pub struct Container {
-    /// Pool it is on.
+    /// Name of its pool.
     pub pool: Name,
     /// Id.
     pub id: Name,
+    home: Weak<Pool>,
+    daemon: Weak<Daemon>,
+    lock: Arc<tokio::sync::Mutex<()>>,
+    holder: Mutex<Option<&'static str>>,
+    seen: Mutex<Seen>,
+    state: channel::Sender<State>,
+}
+
+/// What is known of a container right now.
+#[derive(Debug)]
+struct Seen {
+    config: Arc<Config>,
+    generation: u64,
+    run: Option<Arc<Run>>,
+    error: Option<String>,
+    last_exit: Option<String>,
+    /// Somebody asked for it to stop: a reboot of the guest is not to bring it back.
+    stopping: bool,
+    deleted: bool,
+    /// The daemon let go of it: what happens to it from now on is not its business.
+    released: bool,
+    /// What is to be done about it once its pool is active.
+    pending: Option<Pending>,
+}
+
+/// What was left to be done about a container that ended while no daemon looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    /// It asked for a reboot.
+    Reboot,
+    /// It is ephemeral.
+    Delete,
+}
+
+/// A container that runs.
+#[derive(Debug)]
+pub struct Run {
+    /// Connection to its supervisor.
+    pub link: Arc<Link>,
+    /// Process id of its init on the host.
+    pub init_pid: u32,
+    /// When init was started, seconds since 1970-01-01 00:00 UTC.
+    pub started_at: i64,
+    /// What was not as the specification asked.
+    pub warnings: Vec<String>,
+}
+
+/// Holds a container until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    container: Arc<Container>,
+    _guard: OwnedMutexGuard<()>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        *self.container.holder.lock() = None;
+    }
 }
 
 impl Container {
+    fn new(
+        daemon: &Arc<Daemon>,
+        pool: &Arc<Pool>,
+        id: Name,
+        config: Config,
+        generation: u64,
+        state: State,
+    ) -> Arc<Container> {
+        Arc::new(Container {
+            pool: pool.name.clone(),
+            id,
+            home: Arc::downgrade(pool),
+            daemon: Arc::downgrade(daemon),
+            lock: Arc::default(),
+            holder: Mutex::new(None),
+            seen: Mutex::new(Seen {
+                config: Arc::new(config),
+                generation,
+                run: None,
+                error: None,
+                last_exit: None,
+                stopping: false,
+                deleted: false,
+                released: false,
+                pending: None,
+            }),
+            state: channel::Sender::new(state),
+        })
+    }
+
+    /// `pool:id`.
+    pub fn label(&self) -> String {
+        format!("{}:{}", self.pool, self.id)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.seen.lock().config)
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    /// Its state, to be waited for.
+    pub fn watch_state(&self) -> channel::Receiver<State> {
+        self.state.subscribe()
+    }
+
     /// The user whose id map it has.
     pub fn user(&self) -> Name {
-        self.id.clone()
+        self.config().user.clone()
     }
 
     /// The group it is in.
-    pub fn group(&self) -> osctl_api::names::GroupPath {
-        osctl_api::names::GroupPath::default_group()
+    pub fn group(&self) -> GroupPath {
+        self.config().group.clone()
     }
 
     /// Whether any process of it may run.
     pub fn is_active(&self) -> bool {
-        false
+        !matches!(self.state(), State::Stopped | State::Staged | State::Error)
+    }
+
+    /// The run, while it runs.
+    pub fn run(&self) -> Option<Arc<Run>> {
+        self.seen.lock().run.clone()
+    }
+
+    /// The daemon and the pool it belongs to.
+    ///
+    /// # Errors
+    /// `Unavailable` while the pool is going away.
+    fn home(&self) -> Result<(Arc<Daemon>, Arc<Pool>), Error> {
+        match (self.daemon.upgrade(), self.home.upgrade()) {
+            (Some(daemon), Some(pool)) => Ok((daemon, pool)),
+            _ => Err(Error::unavailable(format!(
+                "pool {} is being exported",
+                self.pool
+            ))),
+        }
+    }
+
+    /// Takes the container for the operation `name`.
+    ///
+    /// # Errors
+    /// `Busy` naming the operation that holds it; `NotFound` when it was deleted.
+    pub fn hold(self: &Arc<Self>, name: &'static str) -> Result<Hold, Error> {
+        match Arc::clone(&self.lock).try_lock_owned() {
+            Ok(guard) => self.held(name, guard),
+            Err(_) => {
+                let holder = self.holder.lock().unwrap_or("another operation");
+                Err(Error::busy(format!(
+                    "container {} is held by `{holder}`",
+                    self.label()
+                )))
+            }
+        }
+    }
+
+    /// Takes the container for the operation `name`, waiting for its turn.
+    ///
+    /// # Errors
+    /// `NotFound` when it was deleted meanwhile.
+    pub async fn hold_wait(self: &Arc<Self>, name: &'static str) -> Result<Hold, Error> {
+        let guard = Arc::clone(&self.lock).lock_owned().await;
+        self.held(name, guard)
+    }
+
+    fn held(
+        self: &Arc<Self>,
+        name: &'static str,
+        guard: OwnedMutexGuard<()>,
+    ) -> Result<Hold, Error> {
+        if self.seen.lock().deleted {
+            return Err(Error::not_found(format!(
+                "container {} does not exist",
+                self.label()
+            )));
+        }
+        *self.holder.lock() = Some(name);
+        Ok(Hold {
+            container: Arc::clone(self),
+            _guard: guard,
+        })
+    }
+
+    /// Whether `request` is legal now.
+    ///
+    /// # Errors
+    /// `InvalidState` when it isn't.
+    fn judge(&self, request: Request, what: &str) -> Result<Verdict, Error> {
+        let state = self.state();
+        match verdict::verdict(state, request) {
+            Verdict::Refuse => {
+                let cause = self.seen.lock().error.clone();
+                let mut message =
+                    format!("cannot {what} container {}: it is {state}", self.label());
+                if let Some(cause) = cause {
+                    message.push_str(&format!(" ({cause})"));
+                }
+                let error = Error::state(message);
+                Err(match verdict::hint(state, request) {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                })
+            }
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// The run of a container that can be entered.
+    ///
+    /// # Errors
+    /// `InvalidState` when it doesn't run.
+    fn entered(&self, what: &str) -> Result<Arc<Run>, Error> {
+        self.judge(Request::Enter, what)?;
+        self.run().ok_or_else(|| {
+            Error::state(format!(
+                "cannot {what} container {}: it is stopping",
+                self.label()
+            ))
+        })
+    }
+
+    fn set_state(&self, state: State) {
+        if self.state.send_replace(state) != state {
+            if let Some(daemon) = self.daemon.upgrade() {
+                daemon.events.state(&self.pool, &self.id, state);
+            }
+        }
+    }
+
+    /// Puts it into state `error`; only recovery and forced deletion are legal then.
+    fn fail(&self, cause: &Error) {
+        let cause = cause.chain();
+        tracing::error!(container = %self.label(), %cause, "container is in state error");
+        self.seen.lock().error = Some(cause);
+        self.set_state(State::Error);
+    }
+
+    fn node(&self) -> Result<Node, Error> {
+        node(&self.pool, &self.config(), &self.id)
+    }
+
+    /// What holds its data on the host. An id is always a name that storage takes.
+    fn dataset(&self, pool: &Pool) -> PathBuf {
+        pool.storage.dataset(self.id.as_str()).unwrap_or_default()
+    }
+
+    /// Its root file system on the host.
+    fn rootfs(&self, pool: &Pool) -> PathBuf {
+        pool.storage.rootfs(self.id.as_str()).unwrap_or_default()
     }
 }
 
-/// Whether containers are started by themselves once they are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Autostart {
-    /// Those that are set to.
-    Yes,
-    /// None.
-    No,
+/// The cgroup of a container.
+fn node(pool: &Name, config: &Config, id: &Name) -> Result<Node, Error> {
+    let mut node =
+        Node::pool(pool.as_str()).map_err(|e| Error::backend("cannot name a cgroup", e))?;
+    for component in config.group.components() {
+        node = node
+            .group(component)
+            .map_err(|e| Error::backend("cannot name a cgroup", e))?;
+    }
+    node.container(id.as_str())
+        .map_err(|e| Error::backend("cannot name a cgroup", e))
 }
 
-/// Loads the containers of a pool that is being imported and adopts those that run. What can't be
-/// loaded goes to the pool's problems.
-pub async fn load_all(_daemon: &Arc<Daemon>, _pool: &Arc<Pool>) {}
-
-/// Called once the pool is active.
-pub async fn loaded(_daemon: &Arc<Daemon>, _pool: &Arc<Pool>, _autostart: Autostart) {}
-
-/// How containers are stopped when their pool is exported.
-#[derive(Debug, Clone)]
-pub struct StopAll {
-    /// Message to the users who are logged in.
-    pub message: Option<String>,
-    /// Where progress goes.
-    pub progress: ProgressSender,
-    /// Ends it early.
-    pub cancel: crate::handlers::Cancel,
+/// The file whose existence tells that a container was started since the host was booted.
+pub fn started_marker(daemon: &Daemon, container: &Container) -> PathBuf {
+    crate::autostart::started_dir(daemon, &container.pool).join(container.id.as_str())
 }
-
-/// Stops all containers of a pool that is being exported, `parallel_stop` at a time, those that
-/// started last first.
-///
-/// # Errors
-/// `Cancelled`; anything else when one can't be stopped, after all others were.
-pub async fn stop_all(_daemon: &Arc<Daemon>, _pool: &Arc<Pool>, _how: &StopAll) -> Result<()> {
-    Ok(())
-}
-
-/// Lets go of all containers of a pool without stopping them.
-pub async fn release_all(_daemon: &Arc<Daemon>, _pool: &Arc<Pool>) {}

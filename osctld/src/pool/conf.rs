@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::store::{Document, Objects};
-use crate::{group, id_range, store, user};
+use crate::{container, group, id_range, store, user};
 
 /// Key of the pool's settings.
 pub(super) const SETTINGS: &str = "config";
@@ -29,6 +29,8 @@ pub struct Conf {
     pub users: Objects<user::Config>,
     /// Groups.
     pub groups: Objects<group::Config>,
+    /// Containers.
+    pub containers: Objects<container::config::Config>,
 }
 
 impl Conf {
@@ -40,6 +42,7 @@ impl Conf {
             id_ranges: Objects::open(conf.join("id-range"))?,
             users: Objects::open(conf.join("user"))?,
             groups: Objects::open(conf.join("group"))?,
+            containers: Objects::open(conf.join("ct"))?,
         })
     }
 }

@@ -8,11 +8,13 @@ mod conf;
 mod installed;
 mod open;
 mod registry;
+mod trash;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use osctl_api::names::{AttrName, GroupPath, Name};
 use osctl_api::pool as api;
@@ -23,11 +25,13 @@ pub use conf::{Conf, Settings};
 pub use installed::{Entry, Installed};
 pub use registry::{Export, export, import, import_all, install, uninstall};
 
+use crate::autostart;
 use crate::blocking::blocking;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::group::Groups;
 use crate::id_range::IdRange;
+use crate::image::ImageCache;
 use crate::storage::Storage;
 use crate::store::{History, Stored};
 use crate::sync::{Mutex, RwLock};
@@ -42,6 +46,8 @@ pub struct Pool {
     pub path: PathBuf,
     /// The data of its containers.
     pub storage: Arc<dyn Storage>,
+    /// Unpacked images; absent when they can't be kept.
+    pub images: Option<ImageCache>,
     /// The documents of its objects.
     pub conf: Conf,
     /// What was done to it.
@@ -54,6 +60,10 @@ pub struct Pool {
     pub groups: Groups,
     /// Containers, by id.
     pub containers: RwLock<BTreeMap<Name, Arc<Container>>>,
+    /// Containers that wait to be started.
+    pub autostart: autostart::Queue,
+    /// Whether deleted data are being removed.
+    emptying: AtomicBool,
     settings: RwLock<Arc<Stored<Settings>>>,
     /// Serialises changes of the settings.
     changing: tokio::sync::Mutex<()>,

@@ -6,14 +6,17 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use osctl_api::names::{GroupPath, Name};
 use rustix::fs::FlockOperation;
 
 use super::{Conf, Entry, Pool, Problem, Settings, State, Unreadable, conf};
+use crate::autostart;
 use crate::error::{Error, Result, chain};
 use crate::group::{self, Groups};
 use crate::id_range::{IdRange, Table};
+use crate::image::ImageCache;
 use crate::storage::{DirStorage, Storage};
 use crate::store::{self, Document, History, Objects, Stored};
 use crate::sync::{Mutex, RwLock};
@@ -34,11 +37,11 @@ pub(super) struct LeftUsers {
 }
 
 impl Pool {
-    /// Reads the pool of an entry. Blocks.
+    /// Reads the pool of an entry, which keeps about `cached` unpacked images. Blocks.
     ///
     /// # Errors
     /// `Busy` when another daemon has it; `Backend` when its directory can't be used.
-    pub(super) fn open(entry: &Entry) -> Result<Pool> {
+    pub(super) fn open(entry: &Entry, cached: usize) -> Result<Pool> {
         let path = &entry.path;
         let failed = |e| Error::backend(format!("cannot use {}", path.display()), e);
         if entry.backend != "dir" {
@@ -59,6 +62,7 @@ impl Pool {
             pool: &entry.name,
             problems: Vec::new(),
         };
+        let images = loading.images(path, cached);
         let settings = loading.settings(&conf);
         let id_ranges = loading.id_ranges(&conf);
         let (users, left_users) = loading.users(&conf);
@@ -67,11 +71,14 @@ impl Pool {
             name: entry.name.clone(),
             path: path.clone(),
             storage: Arc::new(storage),
+            images,
             history,
             users: RwLock::new(users),
             id_ranges: RwLock::new(id_ranges),
             groups,
             containers: RwLock::default(),
+            autostart: autostart::Queue::default(),
+            emptying: AtomicBool::new(false),
             settings: RwLock::new(Arc::new(settings)),
             changing: tokio::sync::Mutex::default(),
             state: RwLock::new(State::Importing),
@@ -108,6 +115,14 @@ impl Loading<'_> {
         let problem = Problem { what, reason };
         tracing::warn!(pool = %self.pool, "{problem}");
         self.problems.push(problem);
+    }
+
+    /// Without a cache every container is made from the image itself.
+    fn images(&mut self, path: &Path, cached: usize) -> Option<ImageCache> {
+        let cache = ImageCache::open(path, cached);
+        cache
+            .inspect_err(|e| self.problem("cache of images".to_owned(), chain(e)))
+            .ok()
     }
 
     fn settings(&mut self, conf: &Conf) -> Stored<Settings> {

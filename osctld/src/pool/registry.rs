@@ -100,7 +100,7 @@ async fn import_claimed(
 ) -> Result<Arc<Pool>> {
     let name = entry.name.clone();
     let imported = async {
-        let pool = read(entry).await?;
+        let pool = read(daemon, entry).await?;
         register(daemon, &pool).await;
         finish(daemon, &pool, autostart).await;
         Ok(pool)
@@ -136,7 +136,8 @@ pub async fn import_all(daemon: &Arc<Daemon>, autostart: Autostart) -> Result<()
             continue;
         };
         claims.push(claim);
-        opening.spawn(async move { (entry.name.clone(), read(entry).await) });
+        let daemon = daemon.clone();
+        opening.spawn(async move { (entry.name.clone(), read(&daemon, entry).await) });
     }
     let mut opened = Vec::new();
     while let Some(joined) = opening.join_next().await {
@@ -166,8 +167,9 @@ pub async fn import_all(daemon: &Arc<Daemon>, autostart: Autostart) -> Result<()
     first_error.map_or(Ok(()), Err)
 }
 
-async fn read(entry: Entry) -> Result<Arc<Pool>> {
-    blocking(move || Pool::open(&entry).map(Arc::new)).await
+async fn read(daemon: &Daemon, entry: Entry) -> Result<Arc<Pool>> {
+    let cached = daemon.config.image.cached as usize;
+    blocking(move || Pool::open(&entry, cached).map(Arc::new)).await
 }
 
 /// Makes a pool known, with the ids of its users: those that others have already are marked.
@@ -247,6 +249,7 @@ async fn finish(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart) {
         true => Autostart::No,
         false => autostart,
     };
+    pool.empty_trash();
     container::loaded(daemon, pool, autostart).await;
 }
 

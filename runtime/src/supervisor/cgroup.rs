@@ -109,26 +109,20 @@ impl Cgroups {
         {
             return Ok((cloned, Placement::Outside));
         }
-        match error.errno() {
-            Errno::EAGAIN => self.clone_outside(clone),
-            _ => Err(error),
+        if error.errno() != Errno::EAGAIN {
+            return Err(error);
         }
-    }
-
-    /// Makes a process where the container's limit on their number does not count.
-    pub fn clone_outside(
-        &self,
-        clone: impl Fn(Option<BorrowedFd<'_>>) -> Result<Cloned>,
-    ) -> Result<(Cloned, Placement)> {
         self.step_outside()?;
         let cloned = clone(None);
-        if matches!(cloned, Ok(Cloned::Child)) {
-            return Ok((Cloned::Child, Placement::Outside));
+        match cloned {
+            Ok(Cloned::Child) => Ok((Cloned::Child, Placement::Outside)),
+            other => {
+                let back = self.step_inside();
+                let cloned = other?;
+                back?;
+                Ok((cloned, Placement::Outside))
+            }
         }
-        let back = self.step_inside();
-        let cloned = cloned?;
-        back?;
-        Ok((cloned, Placement::Outside))
     }
 
     /// The v1 hierarchies that limit the number of processes; this one counts there too.

@@ -68,6 +68,7 @@ struct Supervisor {
     /// A held container may go on.
     proceed: bool,
     kill_requested: bool,
+    end_when_idle: bool,
     started_at: Option<u64>,
     warnings: Vec<String>,
     failure: Option<(String, String)>,
@@ -223,6 +224,7 @@ impl Supervisor {
             phase: Phase::Stage,
             proceed: false,
             kill_requested: false,
+            end_when_idle: false,
             started_at: None,
             warnings,
             failure: None,
@@ -243,10 +245,11 @@ impl Supervisor {
             if let Some(how) = self.reap() {
                 return self.finish(how);
             }
-            let (entries, inside) = self.inside();
-            entries.retry(inside);
-            entries.sweep();
+            self.entries.sweep();
             self.let_go();
+            if self.end_when_idle && self.entries.len() == 0 && !self.kill_requested {
+                self.kill();
+            }
         }
     }
 
@@ -378,7 +381,7 @@ impl Supervisor {
 
     fn finish(mut self, how: How) -> ExitCode {
         self.console.read_output();
-        self.entries.close(&self.cgroups);
+        self.entries.sweep();
         let record = record(&self.spec.id, how);
         write_record(&self.run_dir, &record);
         let event = match &record.how {

@@ -1,11 +1,11 @@
 //! What the commands of a daemon do.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use osctl_linux::process;
 use osctl_runtime::control::{Command, Enter, Reply, Request, Status};
 
-use super::entries::{Entries, Inside};
+use super::entries::Inside;
 use super::{Phase, Supervisor};
 use crate::fault::{During, Fault, Outcome};
 
@@ -38,7 +38,11 @@ impl Supervisor {
                 self.kill();
                 Ok(())
             }
-            Request::Enter(enter) => self.enter(enter, fds),
+            Request::EndWhenIdle => {
+                self.end_when_idle = true;
+                Ok(())
+            }
+            Request::Enter(enter) => self.enter(&enter, fds),
             Request::Console => self.attach(fds),
             Request::DeviceAdd(device) => {
                 let dev = &self.launched.dev;
@@ -71,25 +75,20 @@ impl Supervisor {
         }
     }
 
-    fn enter(&mut self, enter: Enter, fds: Vec<OwnedFd>) -> Outcome {
+    fn enter(&mut self, enter: &Enter, fds: Vec<OwnedFd>) -> Outcome {
         if self.phase != Phase::Running {
             return Err(Fault::refused("the container is not running yet"));
         }
-        let (entries, inside) = self.inside();
-        entries.start(enter, fds, inside)
-    }
-
-    /// Entries, and what they need.
-    pub(super) fn inside(&mut self) -> (&mut Entries, Inside<'_>) {
+        let pidfd: BorrowedFd<'_> = self.launched.init.pidfd.as_fd();
         let inside = Inside {
             spec: &self.spec,
-            pidfd: self.launched.init.pidfd.as_fd(),
+            pidfd,
             userns: self.launched.userns.as_fd(),
             cgroups: &self.cgroups,
             proc: &self.proc,
             witness: &self.witness,
         };
-        (&mut self.entries, inside)
+        self.entries.start(enter, fds, inside)
     }
 
     fn status(&self) -> Status {

@@ -16,7 +16,7 @@ pub enum Source {
     Signals,
     Stage,
     Master(PollFlags),
-    Client(usize, PollFlags),
+    Client(usize),
     Entry(usize, EntrySource),
     Peer(usize),
     Listener,
@@ -45,10 +45,9 @@ impl Supervisor {
             };
             add(Source::Master(PollFlags::empty()), master, input | output);
         }
-        for (index, (client, behind)) in self.console.clients().enumerate() {
-            let mut flags = if blocked { PollFlags::empty() } else { input };
-            flags.set(PollFlags::POLLOUT, behind);
-            add(Source::Client(index, flags), client, flags);
+        for (index, client) in self.console.clients().enumerate() {
+            let flags = if blocked { PollFlags::empty() } else { input };
+            add(Source::Client(index), client, flags);
         }
         for (index, source, fd) in self.entries.sources() {
             add(Source::Entry(index, source), fd, input);
@@ -65,7 +64,6 @@ impl Supervisor {
             let events = fd.revents().filter(|events| !events.is_empty())?;
             Some(match source {
                 Source::Master(_) => Source::Master(events),
-                Source::Client(index, _) => Source::Client(index, events),
                 other => other,
             })
         });
@@ -84,15 +82,8 @@ impl Supervisor {
                 }
                 self.console.read_output();
             }
-            Source::Client(index, events) => {
-                let mut stays = true;
-                if events.contains(PollFlags::POLLOUT) {
-                    stays = self.console.catch_up(index);
-                }
-                if events != PollFlags::POLLOUT {
-                    stays &= self.console.read_client(index);
-                }
-                if !stays {
+            Source::Client(index) => {
+                if !self.console.read_client(index) {
                     self.console.remove_client(index);
                 }
             }

@@ -1,0 +1,326 @@
+//! Loading the containers of a pool that is imported: finding those that run, finishing or undoing
+//! what a crash interrupted, and removing what is left of those that ended meanwhile.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use osctl_api::container::State;
+use osctl_api::names::Name;
+use osctl_linux::beneath::{Mounts, Root, Symlinks};
+use osctl_runtime::control::{ExitRecord, How, State as Stage};
+use osctl_runtime::spec::EXIT_FILE;
+use tokio::time::timeout;
+
+use super::config::Config;
+use super::lifecycle::KILL_LIMIT;
+use super::verdict::Request;
+use super::{Container, Pending, Run, blocking, watch};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::pool::Pool;
+use crate::store::Loaded;
+use crate::supervisor;
+use crate::supervisor::unsigned;
+
+/// How long a supervisor may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Largest exit record, bytes.
+const MAX_RECORD: u64 = 64 * 1024;
+
+/// Loads all containers of `pool`. What can't be loaded becomes a problem of the pool and is left
+/// as it is, running or not.
+pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
+    let loaded = {
+        let pool = Arc::clone(pool);
+        blocking(move || Ok(recover(&pool))).await
+    };
+    let Ok((configs, broken)) = loaded.inspect_err(|e| pool.add_problem("containers", e.chain()))
+    else {
+        return;
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for (id, config, generation) in configs {
+        let container = Container::new(daemon, pool, id, config, generation, State::Stopped);
+        if pool.add_container(&container).is_ok() {
+            let daemon = Arc::clone(daemon);
+            tasks.spawn(async move { container.adopt(&daemon).await });
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+    sweep(daemon, pool, &broken).await;
+}
+
+type Found = (Vec<(Name, Config, u64)>, BTreeSet<String>);
+
+/// Reads all configurations, and finishes or undoes what was interrupted. Returns also the ids of
+/// those that can't be read.
+fn recover(pool: &Pool) -> Found {
+    let mut configs: Vec<(Name, Config, u64)> = Vec::new();
+    let mut broken = BTreeSet::new();
+    let all = match pool.conf.containers.load_all() {
+        Ok(all) => all,
+        Err(e) => {
+            pool.add_problem("conf/ct", crate::error::chain(&e));
+            return (configs, broken);
+        }
+    };
+    for Loaded {
+        key,
+        deleting,
+        object,
+    } in all
+    {
+        let Ok(id) = key.parse::<Name>() else {
+            pool.add_problem("conf/ct", format!("{key:?} is no id of a container"));
+            continue;
+        };
+        if deleting {
+            // Runtime state and cgroups are swept later, as those of any id that is not known.
+            let done = super::delete::trash(pool, &id).and_then(|()| pool.forget_container(&id));
+            if let Err(e) = done {
+                pool.add_problem(
+                    format!("container {id}"),
+                    format!("cannot finish its deletion: {}", e.chain()),
+                );
+                broken.insert(key);
+            }
+            continue;
+        }
+        match object
+            .map_err(|e| crate::error::chain(&e))
+            .and_then(|stored| {
+                stored.value.check().map_err(|e| e.chain())?;
+                Ok(stored)
+            }) {
+            Ok(stored) => configs.push((id, stored.value, stored.generation)),
+            Err(e) => {
+                pool.add_problem(format!("container {id}"), e);
+                broken.insert(key);
+            }
+        }
+    }
+    finish_renames(pool, &mut configs);
+    let known: BTreeSet<&str> = configs
+        .iter()
+        .map(|(id, ..)| id.as_str())
+        .chain(broken.iter().map(String::as_str))
+        .collect();
+    for problem in pool.storage.recover(&|id: &str| known.contains(id)) {
+        pool.add_problem("data", problem);
+    }
+    (configs, broken)
+}
+
+/// A rename that was interrupted is finished when the data was moved, else undone.
+fn finish_renames(pool: &Pool, configs: &mut Vec<(Name, Config, u64)>) {
+    let renaming: Vec<(Name, Name)> = configs
+        .iter()
+        .filter_map(|(id, c, _)| c.moving_to.clone().map(|new| (id.clone(), new)))
+        .collect();
+    for (old, new) in renaming {
+        let Some(at) = configs.iter().position(|(id, ..)| *id == old) else {
+            continue;
+        };
+        let mut config = configs[at].1.clone();
+        config.moving_to = None;
+        let generation = configs[at].2 + 1;
+        let there = |id: &Name| pool.storage.exists(id.as_str()).unwrap_or(false);
+        let moved = there(&new) && !there(&old);
+        let target = if moved { &new } else { &old };
+        let mut done = pool.save_container(target, &config, generation);
+        if moved && done.is_ok() {
+            pool.rename_container_log(&old, &new);
+            done = pool
+                .mark_container_deleted(&old)
+                .and_then(|()| pool.forget_container(&old));
+        }
+        if let Err(e) = done {
+            let why = format!("cannot finish its renaming to {new}: {}", e.chain());
+            pool.add_problem(format!("container {old}"), why);
+        }
+        configs.retain(|(id, ..)| *id != old && *id != *target);
+        configs.push((target.clone(), config, generation));
+    }
+}
+
+/// Removes cgroups and runtime state of containers that are not known.
+async fn sweep(daemon: &Arc<Daemon>, pool: &Arc<Pool>, broken: &BTreeSet<String>) {
+    let known: BTreeSet<String> = pool
+        .containers()
+        .iter()
+        .map(|c| c.id.to_string())
+        .chain(broken.iter().cloned())
+        .collect();
+    let running: BTreeSet<String> = pool
+        .containers()
+        .iter()
+        .filter(|c| c.state() != State::Stopped)
+        .map(|c| c.id.to_string())
+        .chain(broken.iter().cloned())
+        .collect();
+    let (daemon, pool) = (Arc::clone(daemon), Arc::clone(pool));
+    let swept = blocking(move || {
+        let nodes = daemon.cgroups.containers(pool.name.as_str());
+        for node in nodes.map_err(|e| Error::backend("cannot list cgroups", e))? {
+            if node.container_id().is_some_and(|id| running.contains(id)) {
+                continue;
+            }
+            tracing::warn!(cgroup = %node, "removing the cgroup of a container that is no more");
+            if let Err(e) = daemon.cgroups.remove_container(&node, KILL_LIMIT) {
+                pool.add_problem(format!("cgroup {node}"), crate::error::chain(&e));
+            }
+        }
+        let dir = daemon.pool_run_dir(&pool.name).join("ct");
+        let Ok(entries) = std::fs::read_dir(&dir) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|id| known.contains(id))
+            {
+                super::lifecycle::remove_run_dir(&entry.path())?;
+            }
+        }
+        Ok(())
+    });
+    if let Err(e) = swept.await {
+        tracing::error!(error = %e.chain(), "cannot remove what is left of containers that are no more");
+    }
+}
+
+impl Container {
+    /// Finds out whether it runs, and takes it over.
+    async fn adopt(self: &Arc<Self>, daemon: &Arc<Daemon>) {
+        if let Err(error) = self.try_adopt(daemon).await {
+            self.fail(&error);
+        }
+    }
+
+    async fn try_adopt(self: &Arc<Self>, daemon: &Arc<Daemon>) -> Result<(), Error> {
+        let run_dir = daemon.container_run_dir(&self.pool, &self.id);
+        if !run_dir.exists() {
+            return self.check_data();
+        }
+        let Some((link, events)) = supervisor::adopt(&run_dir).await? else {
+            return self.ended_unseen(daemon).await;
+        };
+        let status = match timeout(ANSWER_LIMIT, link.status()).await {
+            Ok(Ok(status)) => status,
+            // It went away while it was being asked.
+            Ok(Err(e)) if e.code() == osctl_api::Code::Unavailable => {
+                return self.ended_unseen(daemon).await;
+            }
+            Ok(Err(e)) => return Err(e),
+            Err(_) => return Err(Error::timeout("its supervisor does not answer")),
+        };
+        let run = match (status.state, status.pid) {
+            (Stage::Running, Some(pid)) => {
+                let started_at = status
+                    .started_at
+                    .and_then(|t| i64::try_from(t).ok())
+                    .unwrap_or(0);
+                (
+                    Run {
+                        link,
+                        init_pid: unsigned(pid),
+                        started_at,
+                        warnings: status.warnings,
+                    },
+                    events,
+                )
+            }
+            _ => self.await_init(link, events).await?,
+        };
+        self.set_running(daemon, run);
+        let frozen = daemon.cgroups.is_frozen(&self.node()?).unwrap_or(false);
+        if frozen {
+            self.set_state(State::Frozen);
+        }
+        Ok(())
+    }
+
+    /// A container without data can't be used, only deleted.
+    fn check_data(&self) -> Result<(), Error> {
+        let (_daemon, pool) = self.home()?;
+        match pool.storage.exists(self.id.as_str()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::state(format!(
+                "the data of container {} are missing",
+                self.label()
+            ))),
+            Err(e) => Err(Error::backend(
+                format!("cannot look at the data of {}", self.label()),
+                e,
+            )),
+        }
+    }
+
+    /// It ended while no daemon looked: cleans up, and notes what is to be done about it.
+    async fn ended_unseen(self: &Arc<Self>, daemon: &Arc<Daemon>) -> Result<(), Error> {
+        let record = exit_record(&daemon.container_run_dir(&self.pool, &self.id));
+        self.clean_up(daemon).await?;
+        let mut seen = self.seen.lock();
+        seen.last_exit = Some(match &record {
+            Some(record) => watch::describe(&record.how),
+            None => "its supervisor was killed".to_owned(),
+        });
+        seen.pending = match record {
+            Some(ExitRecord {
+                how: How::Reboot, ..
+            }) => Some(Pending::Reboot),
+            _ if seen.config.ephemeral => Some(Pending::Delete),
+            _ => None,
+        };
+        Ok(())
+    }
+}
+
+impl Container {
+    /// Finds out anew what state it is in: connects to its supervisor if there is one, else cleans
+    /// up what is left.
+    ///
+    /// # Errors
+    /// What stands in the way; then it stays in state `error`.
+    pub async fn recover_state(self: &Arc<Self>) -> Result<(), Error> {
+        let _hold = self.hold("ct recover state")?;
+        self.judge(Request::Recover, "recover")?;
+        if self.run().is_some() {
+            return Ok(());
+        }
+        let (daemon, _pool) = self.home()?;
+        self.seen.lock().error = None;
+        self.set_state(State::Stopped);
+        self.try_adopt(&daemon).await.inspect_err(|e| self.fail(e))
+    }
+
+    /// Removes what is left of it on the host, while it doesn't run.
+    ///
+    /// # Errors
+    /// `InvalidState` when it runs; what can't be removed.
+    pub async fn recover_cleanup(self: &Arc<Self>) -> Result<(), Error> {
+        let _hold = self.hold("ct recover cleanup")?;
+        if self.run().is_some() {
+            return Err(
+                Error::state(format!("container {} runs", self.label())).hint("stop it first")
+            );
+        }
+        self.judge(Request::Recover, "clean up after")?;
+        let (daemon, _pool) = self.home()?;
+        self.clean_up(&daemon).await?;
+        self.seen.lock().error = None;
+        self.set_state(State::Stopped);
+        Ok(())
+    }
+}
+
+/// What a supervisor left behind as its last word.
+fn exit_record(run_dir: &std::path::Path) -> Option<ExitRecord> {
+    let root = Root::open_tree(run_dir, Symlinks::Refuse, Mounts::Refuse).ok()?;
+    let bytes = root
+        .read(std::path::Path::new(EXIT_FILE), MAX_RECORD)
+        .ok()?;
+    serde_json::from_slice(&bytes).ok()
+}

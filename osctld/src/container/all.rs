@@ -1,0 +1,135 @@
+//! All containers of a pool at once: when it has become active, and when it is exported.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use osctl_api::container::{STOP_TIMEOUT, State, StopMode};
+use tokio::sync::Semaphore;
+
+use super::plan::Mode;
+use super::{Container, Pending};
+use crate::daemon::Daemon;
+use crate::error::{Error, Result};
+use crate::handlers::{Cancel, ProgressSender};
+use crate::pool::Pool;
+
+/// Whether containers are started by themselves once they are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Autostart {
+    /// Those that are set to.
+    Yes,
+    /// None.
+    No,
+}
+
+/// How containers are stopped when their pool is exported.
+#[derive(Debug, Clone)]
+pub struct StopAll {
+    /// Message to the users who are logged in.
+    pub message: Option<String>,
+    /// Where progress goes.
+    pub progress: ProgressSender,
+    /// Ends it early.
+    pub cancel: Cancel,
+}
+
+/// Called once the pool is active: carries out what containers asked for while no daemon looked,
+/// and starts those that start by themselves and were not started since the host was booted.
+pub async fn loaded(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart) {
+    for container in pool.containers() {
+        let pending = container.seen.lock().pending.take();
+        match pending {
+            Some(Pending::Reboot) => {
+                tokio::spawn(async move {
+                    if let Err(e) = container.start(Mode::Boot).await {
+                        tracing::error!(container = %container.label(), error = %e.chain(), "cannot carry out a reboot");
+                    }
+                });
+            }
+            Some(Pending::Delete) => {
+                tokio::spawn(async move {
+                    if let Err(e) = container.delete_ephemeral().await {
+                        tracing::error!(container = %container.label(), error = %e.chain(), "cannot delete an ephemeral container");
+                    }
+                });
+            }
+            None => {}
+        }
+    }
+    if autostart == Autostart::Yes {
+        pool.autostart.queue_new(daemon, pool);
+    }
+}
+
+/// Stops all containers of a pool that is being exported, `parallel_stop` at a time, those that
+/// started last first.
+///
+/// # Errors
+/// `Cancelled`; anything else when one can't be stopped, after all others were.
+pub async fn stop_all(_daemon: &Arc<Daemon>, pool: &Arc<Pool>, how: &StopAll) -> Result<()> {
+    let mut running: Vec<Arc<Container>> = pool.containers();
+    running.retain(|c| !matches!(c.state(), State::Stopped | State::Staged | State::Error));
+    running.sort_by_key(|c| Reverse(c.run().map_or(0, |r| r.started_at)));
+    let total = running.len() as u64;
+    let places = Arc::new(Semaphore::new(pool.parallel_stop() as usize));
+    let mut tasks = tokio::task::JoinSet::new();
+    for container in running {
+        let (places, how) = (Arc::clone(&places), how.clone());
+        tasks.spawn(async move {
+            let _place = places.acquire().await;
+            if how.cancel.is_cancelled() {
+                return Err(Error::cancelled("stopping the containers was cancelled"));
+            }
+            how.progress.say(format!("stopping {}", container.label()));
+            let limit = Duration::from_secs(STOP_TIMEOUT);
+            container
+                .stop_for_export(limit, how.message.as_deref())
+                .await
+        });
+    }
+    let (mut done, mut result) = (0, Ok(()));
+    while let Some(joined) = tasks.join_next().await {
+        done += 1;
+        how.progress.done("containers stopped", done, Some(total));
+        let stopped = joined
+            .unwrap_or_else(|e| Err(Error::internal(format!("a task of the daemon failed: {e}"))));
+        if result.is_ok() {
+            result = stopped;
+        }
+    }
+    result
+}
+
+/// Lets go of all containers of a pool without stopping them.
+pub async fn release_all(_daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
+    for container in pool.containers() {
+        let run = {
+            let mut seen = container.seen.lock();
+            seen.released = true;
+            seen.run.take()
+        };
+        drop(run);
+    }
+}
+
+impl Container {
+    /// Stops it whoever holds it: waits for a stop or start that is under way.
+    async fn stop_for_export(
+        self: &Arc<Self>,
+        limit: Duration,
+        message: Option<&str>,
+    ) -> Result<()> {
+        match self.stop(StopMode::ShutdownOrKill, limit, message).await {
+            Err(e)
+                if matches!(
+                    e.code(),
+                    osctl_api::Code::Busy | osctl_api::Code::InvalidState
+                ) =>
+            {
+                self.kill().await
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Deleting a container.
+//!
+//! Order: the configuration is marked first, so that a crash later means going on with the
+//! deletion, never half a container.
+
+use std::sync::Arc;
+
+use osctl_api::container::State;
+use osctl_api::names::Name;
+
+use super::verdict::Request;
+use super::{Container, Hold, blocking};
+use crate::error::Error;
+use crate::events::Change;
+use crate::failpoint;
+use crate::pool::Pool;
+use crate::storage;
+
+/// Moves the data to the trash; data that are gone already are fine.
+pub(super) fn trash(pool: &Pool, id: &Name) -> Result<(), Error> {
+    match pool.storage.trash(id.as_str()) {
+        Ok(()) | Err(storage::Error::NotFound(_)) => Ok(()),
+        Err(e) => Err(Error::backend(format!("cannot remove the data of {id}"), e)),
+    }
+}
+
+impl Container {
+    /// Deletes it and its data; with `force` also when it runs or is in state error.
+    ///
+    /// # Errors
+    /// `InvalidState`; `Backend` when something of it can't be removed: then it is in state error.
+    pub async fn delete(self: &Arc<Self>, force: bool) -> Result<(), Error> {
+        let request = if force {
+            Request::ForceDelete
+        } else {
+            Request::Delete
+        };
+        self.judge(request, "delete")?;
+        let runs = !matches!(self.state(), State::Stopped | State::Error | State::Staged);
+        if force && runs {
+            self.kill().await?;
+        }
+        let hold = if force {
+            self.hold_wait("ct del").await?
+        } else {
+            self.hold("ct del")?
+        };
+        self.judge(request, "delete")?;
+        self.delete_held(hold).await
+    }
+
+    /// Deletes an ephemeral container that has stopped.
+    pub(super) async fn delete_ephemeral(self: &Arc<Self>) -> Result<(), Error> {
+        let hold = self.hold_wait("ephemeral").await?;
+        if self.state() != State::Stopped || !self.config().ephemeral {
+            return Ok(());
+        }
+        self.delete_held(hold).await
+    }
+
+    async fn delete_held(self: &Arc<Self>, hold: Hold) -> Result<(), Error> {
+        let (daemon, pool) = self.home()?;
+        let _gate = pool.enter()?;
+        let id = self.id.clone();
+        let removed = async {
+            {
+                let (pool, id) = (Arc::clone(&pool), id.clone());
+                blocking(move || pool.mark_container_deleted(&id)).await?;
+            }
+            failpoint!("delete.marked");
+            self.clean_up(&daemon).await?;
+            failpoint!("delete.cgroup");
+            let (pool, id) = (Arc::clone(&pool), id.clone());
+            blocking(move || {
+                trash(&pool, &id)?;
+                failpoint!("delete.data");
+                pool.remove_container_log(&id);
+                pool.forget_container(&id)
+            })
+            .await
+        };
+        if let Err(error) = removed.await {
+            self.fail(&error);
+            return Err(error.hint("`osctl ct del --force` tries again"));
+        }
+        failpoint!("delete.config");
+        let user = self.config().user.clone();
+        self.seen.lock().deleted = true;
+        pool.remove_container(&id);
+        drop(hold);
+        pool.drop_user_if_unused(&daemon, &user).await;
+        daemon
+            .events
+            .db("container", &pool.name, &id, Change::Remove);
+        pool.empty_trash();
+        // Whoever waits for a state of it learns that it is no more.
+        self.state.send_replace(State::Stopped);
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! A container as clients see it.
+
+use osctl_api::container as api;
+
+use super::Container;
+use crate::cgroup::Sampler;
+use crate::daemon::Daemon;
+use crate::pool::Pool;
+
+impl Container {
+    /// Everything there is to tell; usage only with a `sampler`.
+    pub fn info(
+        &self,
+        daemon: &Daemon,
+        pool: &Pool,
+        sampler: Option<&mut Sampler>,
+    ) -> api::Container {
+        let (config, run, error, last_exit) = {
+            let seen = self.seen.lock();
+            (
+                seen.config.clone(),
+                seen.run.clone(),
+                seen.error.clone(),
+                seen.last_exit.clone(),
+            )
+        };
+        let user = pool.user(&config.user);
+        let node = self.node().ok();
+        let stats = match (&node, sampler, &run) {
+            (Some(node), Some(sampler), Some(_)) => Some(sampler.stats(&daemon.cgroups, node)),
+            _ => None,
+        };
+        let stats = stats.unwrap_or_default();
+        api::Container {
+            pool: self.pool.clone(),
+            id: self.id.clone(),
+            user: config.user.clone(),
+            group: config.group.clone(),
+            uid_map: user.as_ref().map(|u| u.uid_map()).unwrap_or_default(),
+            gid_map: user.as_ref().map(|u| u.gid_map()).unwrap_or_default(),
+            dataset: self.dataset(pool).display().to_string(),
+            rootfs: self.rootfs(pool).display().to_string(),
+            group_path: node.map(|n| daemon.cgroups.name_of(&n)).unwrap_or_default(),
+            distribution: config.distribution.clone(),
+            version: config.version.clone(),
+            arch: config.arch.clone(),
+            state: self.state(),
+            error,
+            warnings: run.as_ref().map(|r| r.warnings.clone()).unwrap_or_default(),
+            last_exit,
+            init_pid: run.as_ref().map(|r| r.init_pid),
+            started_at: run.as_ref().map(|r| r.started_at),
+            autostart: config.autostart.is_some(),
+            autostart_priority: config.autostart.map(|a| a.priority),
+            autostart_delay: config.autostart.map(|a| a.delay),
+            ephemeral: config.ephemeral,
+            hostname: config.hostname.clone(),
+            dns_resolvers: config.dns_resolvers.clone(),
+            nesting: config.nesting,
+            seccomp_profile: config
+                .seccomp
+                .clone()
+                .unwrap_or_else(|| "default".to_owned()),
+            init_cmd: config.init(),
+            cpu_limit: config.cpu_limit.map(|l| l.percent),
+            memory_limit: config.memory_limit.map(|l| l.memory),
+            swap_limit: config.memory_limit.and_then(|l| l.swap),
+            memory: stats.memory,
+            memory_pct: stats.memory_pct,
+            cpu_us: stats.cpu_us,
+            cpu_user_us: stats.cpu_user_us,
+            cpu_system_us: stats.cpu_system_us,
+            nproc: stats.pids,
+            oom_kills: stats.oom_kills,
+            attrs: config.attrs.clone(),
+        }
+    }
+}
+
+/// The containers that a listing asks for. Blocks.
+pub fn list(daemon: &Daemon, wanted: &api::List) -> Vec<api::Container> {
+    let mut sampler = wanted.stats.then(Sampler::new);
+    let mut containers = Vec::new();
+    for pool in daemon.all_pools() {
+        for container in pool.containers() {
+            if matches(wanted, &container) {
+                containers.push(container.info(daemon, &pool, sampler.as_mut()));
+            }
+        }
+    }
+    containers
+}
+
+/// One container, with its usage. Blocks.
+pub fn show(daemon: &Daemon, pool: &Pool, container: &Container) -> api::Container {
+    container.info(daemon, pool, Some(&mut Sampler::new()))
+}
+
+/// Whether a container is one of those that a listing asks for.
+fn matches(list: &api::List, container: &Container) -> bool {
+    let config = container.config();
+    let any = |wanted: &[String], value: &String| wanted.is_empty() || wanted.contains(value);
+    let wanted = |r: &osctl_api::names::Ref| {
+        r.name == container.id && r.pool.as_ref().is_none_or(|p| *p == container.pool)
+    };
+    (list.ids.is_empty() || list.ids.iter().any(wanted))
+        && list.pool.as_ref().is_none_or(|p| *p == container.pool)
+        && (list.user.is_empty() || list.user.contains(&config.user))
+        && (list.group.is_empty() || list.group.contains(&config.group))
+        && any(&list.distribution, &config.distribution)
+        && any(&list.version, &config.version)
+        && (list.state.is_empty() || list.state.contains(&container.state()))
+        && (!list.ephemeral || config.ephemeral)
+        && (!list.persistent || !config.ephemeral)
+}

@@ -1,0 +1,577 @@
+//! Start, stop, kill, freeze and restart.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use osctl_api::container::{State, StopMode};
+use osctl_linux::beneath::{Mounts, Root, Symlinks};
+use osctl_runtime::control::{Action, Exec};
+use tokio::time::timeout;
+
+use super::config::Config;
+use super::init_system::{InitSystem, Shutdown};
+use super::plan::{self, Facts, Mode};
+use super::verdict::{Request, Verdict};
+use super::{Container, Hold, Run, blocking, logins, started_marker, watch};
+use crate::cgroup::{Owner, Tree};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::failpoint;
+use crate::pool::Pool;
+use crate::security::seccomp::Profile;
+use crate::supervisor::{self, Event, Events, Link};
+
+/// How long a killed container may take to be gone, and its cgroups to be removed.
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a supervisor may take to bring init up.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long processes may take to freeze.
+const FREEZE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a message to logged-in users may take.
+const MESSAGE_LIMIT: Duration = Duration::from_secs(5);
+
+impl Container {
+    /// Starts it; returns when its init runs.
+    ///
+    /// # Errors
+    /// `InvalidState`, `Busy`, or why it did not start; then it is stopped again.
+    pub async fn start(self: &Arc<Self>, mode: Mode) -> Result<(), Error> {
+        let request = match mode {
+            Mode::Boot => Request::Start,
+            Mode::Run => Request::Run,
+        };
+        if self.judge(request, "start")? == Verdict::Nothing {
+            return self.wait_started().await;
+        }
+        let hold = self.hold("ct start")?;
+        if self.judge(request, "start")? == Verdict::Nothing {
+            drop(hold);
+            return self.wait_started().await;
+        }
+        self.start_held(mode, &hold).await
+    }
+
+    /// Waits for a start that is under way already.
+    async fn wait_started(&self) -> Result<(), Error> {
+        let mut states = self.watch_state();
+        let state = states.wait_for(|s| *s != State::Starting).await.map(|s| *s);
+        match state {
+            Ok(State::Running | State::Frozen) => Ok(()),
+            _ => Err(Error::state(format!(
+                "container {} did not start",
+                self.label()
+            ))),
+        }
+    }
+
+    /// Starts it under a lock that is held already.
+    pub(super) async fn start_held(
+        self: &Arc<Self>,
+        mode: Mode,
+        _hold: &Hold,
+    ) -> Result<(), Error> {
+        let (daemon, pool) = self.home()?;
+        let _gate = pool.enter()?;
+        if daemon.is_shutting_down() {
+            let refused = format!(
+                "container {} can't be started: the host is shutting down",
+                self.label()
+            );
+            return Err(Error::unavailable(refused));
+        }
+        {
+            let mut seen = self.seen.lock();
+            seen.stopping = false;
+            seen.error = None;
+        }
+        self.set_state(State::Starting);
+        match self.launch(&daemon, &pool, mode).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let error = error.context(format!("container {} did not start", self.label()));
+                match self.clean_up(&daemon).await {
+                    Ok(()) => self.set_state(State::Stopped),
+                    Err(left) => self.fail(&left),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn launch(
+        self: &Arc<Self>,
+        daemon: &Arc<Daemon>,
+        pool: &Arc<Pool>,
+        mode: Mode,
+    ) -> Result<(), Error> {
+        let spec = {
+            let (this, daemon, pool) = (Arc::clone(self), Arc::clone(daemon), Arc::clone(pool));
+            blocking(move || this.prepare(&daemon, &pool, mode)).await?
+        };
+        failpoint!("start.prepared");
+        let (link, events) = supervisor::launch(&daemon.runtime, &spec).await?;
+        let run = self.await_init(link, events).await?;
+        failpoint!("start.running");
+        self.set_running(daemon, run);
+        Ok(())
+    }
+
+    /// Makes everything on the host that the runtime expects, and the specification.
+    fn prepare(
+        &self,
+        daemon: &Daemon,
+        pool: &Pool,
+        mode: Mode,
+    ) -> Result<osctl_runtime::spec::Spec, Error> {
+        let config = self.config();
+        let user = pool.user(&config.user).ok_or_else(|| {
+            Error::state(format!(
+                "user {} of container {} is missing",
+                config.user,
+                self.label()
+            ))
+        })?;
+        user.check_usable()?;
+        let (uid_map, gid_map) = (user.uid_map(), user.gid_map());
+        let owner = Owner {
+            uid: root_of(&uid_map).ok_or_else(|| no_root(&config.user))?,
+            gid: root_of(&gid_map).ok_or_else(|| no_root(&config.user))?,
+        };
+        let run_dir = daemon.container_run_dir(&self.pool, &self.id);
+        reset_run_dir(&run_dir)?;
+        failpoint!("start.run_dir");
+        note_started(&started_marker(daemon, self))?;
+        let node = self.node()?;
+        if !node
+            .parent()
+            .is_some_and(|group| daemon.cgroups.exists(&group))
+        {
+            crate::group::ensure_cgroup(daemon, pool, &config.group)?;
+        }
+        let failed = |e| Error::backend(format!("cannot make the cgroup of {}", self.label()), e);
+        let cgroups = daemon
+            .cgroups
+            .ensure_container(&node, owner)
+            .map_err(failed)?;
+        failpoint!("start.cgroup");
+        self.apply_limits(&daemon.cgroups, &config)?;
+        let seccomp = seccomp(&config)?;
+        let facts = Facts {
+            label: self.label(),
+            id: self.id.as_str(),
+            rootfs: self.rootfs(pool),
+            run_dir: run_dir.clone(),
+            log: pool.container_log(&self.id),
+            log_max: daemon.config.console.log_max_bytes,
+            uid_map: &uid_map,
+            gid_map: &gid_map,
+            cgroups,
+            seccomp,
+        };
+        plan::spec(&config, facts, mode)
+    }
+
+    /// Waits until init runs.
+    pub(super) async fn await_init(
+        self: &Arc<Self>,
+        link: Arc<Link>,
+        mut events: Events,
+    ) -> Result<(Run, Events), Error> {
+        let waited = timeout(START_LIMIT, async {
+            loop {
+                match events.recv().await {
+                    Some(Event::Started { pid, warnings }) => return Ok((pid, warnings)),
+                    Some(Event::Created(_)) => {}
+                    Some(Event::Failed { step, error }) => {
+                        return Err(Error::backend(format!("step {step:?} failed"), error));
+                    }
+                    Some(Event::Exited(record)) => {
+                        return Err(Error::backend(
+                            "it ended at once",
+                            watch::describe(&record.how),
+                        ));
+                    }
+                    None => {
+                        return Err(Error::backend(
+                            "its supervisor ended without a word",
+                            "it may have been killed, or be of another version",
+                        ));
+                    }
+                }
+            }
+        });
+        let (init_pid, warnings) = match waited.await {
+            Ok(started) => started?,
+            Err(_) => {
+                // Whatever it hangs in, it must not come up later.
+                let _ = link.kill().await;
+                return Err(Error::timeout(format!(
+                    "its init did not run within {} s",
+                    START_LIMIT.as_secs()
+                )));
+            }
+        };
+        let started_at = now();
+        Ok((
+            Run {
+                link,
+                init_pid,
+                started_at,
+                warnings,
+            },
+            events,
+        ))
+    }
+
+    /// Takes over a run, new or adopted, and watches it.
+    pub(super) fn set_running(
+        self: &Arc<Self>,
+        daemon: &Arc<Daemon>,
+        (run, events): (Run, Events),
+    ) {
+        let run = Arc::new(run);
+        for warning in &run.warnings {
+            tracing::warn!(container = %self.label(), %warning, "started with a warning");
+        }
+        let init_pid = run.init_pid;
+        self.seen.lock().run = Some(run);
+        daemon.events.init_pid(&self.pool, &self.id, init_pid);
+        self.set_state(State::Running);
+        tokio::spawn(watch::watch(Arc::clone(self), events));
+    }
+
+    /// Kills what is left, and removes cgroups and runtime state.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub(super) async fn clean_up(&self, daemon: &Arc<Daemon>) -> Result<(), Error> {
+        let node = self.node()?;
+        let label = self.label();
+        let run_dir = daemon.container_run_dir(&self.pool, &self.id);
+        let cgroups = daemon.cgroups.clone();
+        blocking(move || {
+            cgroups
+                .remove_container(&node, KILL_LIMIT)
+                .map_err(|e| Error::backend(format!("cannot remove the cgroups of {label}"), e))?;
+            remove_run_dir(&run_dir)
+        })
+        .await
+    }
+
+    /// Stops it; returns when it is stopped.
+    ///
+    /// # Errors
+    /// `Timeout` when it had to shut down by itself and did not.
+    pub async fn stop(
+        self: &Arc<Self>,
+        mode: StopMode,
+        limit: Duration,
+        message: Option<&str>,
+    ) -> Result<(), Error> {
+        if mode == StopMode::Kill
+            || (mode == StopMode::ShutdownOrKill && self.state() == State::Frozen)
+        {
+            return self.kill().await;
+        }
+        if self.judge(Request::Shutdown, "stop")? == Verdict::Nothing {
+            return Ok(());
+        }
+        let _hold = self.hold("ct stop")?;
+        if self.judge(Request::Shutdown, "stop")? == Verdict::Nothing {
+            return Ok(());
+        }
+        let Some(run) = self.run() else {
+            return self.wait_gone(KILL_LIMIT).await;
+        };
+        self.seen.lock().stopping = true;
+        self.set_state(State::Stopping);
+        let asked = timeout(limit, async {
+            if let Some(message) = message {
+                let _ = timeout(MESSAGE_LIMIT, logins::tell(&run.link, message)).await;
+            }
+            if let Err(error) = self.ask(&run, InitSystem::shutdown).await {
+                tracing::warn!(container = %self.label(), error = %error.chain(), "can't be asked to shut down");
+                if mode == StopMode::Shutdown {
+                    return Err(error);
+                }
+                return Ok(false);
+            }
+            Ok(self.wait_gone(limit).await.is_ok())
+        })
+        .await;
+        match (asked, mode) {
+            (Ok(Ok(true)), _) => Ok(()),
+            (Ok(Err(error)), _) => {
+                self.resume();
+                Err(error)
+            }
+            (_, StopMode::Shutdown) => {
+                self.resume();
+                Err(Error::timeout(format!(
+                    "container {} did not shut down within {} s",
+                    self.label(),
+                    limit.as_secs()
+                ))
+                .hint("it may still do so; `osctl ct stop --kill` ends it at once"))
+            }
+            _ => self.kill().await,
+        }
+    }
+
+    /// A stop was given up: it runs as before.
+    fn resume(&self) {
+        let runs = {
+            let mut seen = self.seen.lock();
+            seen.stopping = false;
+            seen.run.is_some()
+        };
+        if runs {
+            self.set_state(State::Running);
+        }
+    }
+
+    /// Kills it, whatever else holds it; returns when it is stopped.
+    ///
+    /// # Errors
+    /// `Timeout` when its processes don't go away.
+    pub async fn kill(self: &Arc<Self>) -> Result<(), Error> {
+        if self.judge(Request::Kill, "kill")? == Verdict::Nothing {
+            return Ok(());
+        }
+        let (daemon, _pool) = self.home()?;
+        self.seen.lock().stopping = true;
+        if matches!(self.state(), State::Running | State::Frozen) {
+            self.set_state(State::Stopping);
+        }
+        if let Some(run) = self.run() {
+            // The cgroup is killed below all the same: this only tells the supervisor why.
+            let _ = timeout(MESSAGE_LIMIT, run.link.kill()).await;
+        }
+        let node = self.node()?;
+        let cgroups: Tree = daemon.cgroups.clone();
+        let label = self.label();
+        blocking(move || {
+            cgroups
+                .kill(&node, KILL_LIMIT)
+                .map_err(|e| Error::backend(format!("cannot kill container {label}"), e))
+        })
+        .await?;
+        self.wait_gone(KILL_LIMIT).await
+    }
+
+    /// Waits until nothing of it runs.
+    async fn wait_gone(&self, limit: Duration) -> Result<(), Error> {
+        let mut states = self.watch_state();
+        let over = |s: &State| matches!(s, State::Stopped | State::Error);
+        let gone = timeout(limit, states.wait_for(|s| over(s)))
+            .await
+            .map(|s| s.map(|s| *s));
+        match gone {
+            Ok(Ok(State::Error)) => {
+                let cause = self.seen.lock().error.clone().unwrap_or_default();
+                Err(Error::state(format!(
+                    "container {} is in state error: {cause}",
+                    self.label()
+                )))
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::timeout(format!(
+                "container {} is not gone after {} s",
+                self.label(),
+                limit.as_secs()
+            ))),
+        }
+    }
+
+    /// Asks init for something, the way its kind wants to be asked.
+    async fn ask(&self, run: &Run, way: fn(InitSystem) -> Shutdown) -> Result<(), Error> {
+        let (_daemon, pool) = self.home()?;
+        let rootfs = self.rootfs(&pool);
+        let command = self.config().init().into_iter().next().unwrap_or_default();
+        let system = blocking(move || {
+            let root = Root::open_tree(&rootfs, Symlinks::InRoot, Mounts::Refuse)
+                .map_err(|e| Error::backend("cannot open the root file system", e))?;
+            Ok(InitSystem::detect(&root, &command))
+        })
+        .await?;
+        match way(system) {
+            Shutdown::Signal(signal) => run.link.signal(signal).await,
+            Shutdown::Commands(commands) => {
+                let mut last = None;
+                for argv in commands {
+                    match self.run_quietly(run, argv).await {
+                        Ok(_) => return Ok(()),
+                        // Not there: another name for it may be.
+                        Err(error) => last = Some(error),
+                    }
+                }
+                // An init without such programs may still know a signal.
+                tracing::debug!(container = %self.label(), ?last, "has no command to shut down");
+                run.link.signal(nix::libc::SIGPWR).await
+            }
+        }
+    }
+
+    /// Runs a command in it with no input and no output.
+    pub(super) async fn run_quietly(&self, run: &Run, argv: &[&str]) -> Result<i32, Error> {
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(|e| Error::backend("cannot open /dev/null", e))?;
+        let exec = Exec {
+            argv: argv.iter().map(|s| (*s).to_owned()).collect(),
+            env: super::enter::environment("root", "/root", None),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            cwd: "/".into(),
+            cwd_required: false,
+            tty: None,
+            script: false,
+        };
+        use std::os::fd::AsFd;
+        let fds = [null.as_fd(), null.as_fd(), null.as_fd()];
+        let session = run.link.enter(Action::Exec(exec), &fds).await?;
+        match supervisor::finish(session).await {
+            // The container going away is what was asked for.
+            Err(e) if e.code() == osctl_api::Code::Unavailable => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Stops and starts it, under one lock.
+    ///
+    /// # Errors
+    /// As stop and start.
+    pub async fn restart(
+        self: &Arc<Self>,
+        mode: StopMode,
+        limit: Duration,
+        message: Option<&str>,
+    ) -> Result<(), Error> {
+        self.stop(mode, limit, message).await?;
+        self.start(Mode::Boot).await
+    }
+
+    /// Asks its init to reboot; returns when it was asked.
+    ///
+    /// # Errors
+    /// `InvalidState` when it doesn't run.
+    pub async fn reboot(self: &Arc<Self>) -> Result<(), Error> {
+        let run = self.entered("reboot")?;
+        let _hold = self.hold("ct restart")?;
+        self.ask(&run, InitSystem::reboot).await
+    }
+
+    /// Freezes its processes.
+    ///
+    /// # Errors
+    /// `InvalidState`; `Backend` when they don't freeze.
+    pub async fn freeze(self: &Arc<Self>) -> Result<(), Error> {
+        self.set_frozen(Request::Freeze, "freeze", State::Frozen)
+            .await
+    }
+
+    /// Lets its processes go on.
+    ///
+    /// # Errors
+    /// `InvalidState`; `Backend` when they don't.
+    pub async fn unfreeze(self: &Arc<Self>) -> Result<(), Error> {
+        self.set_frozen(Request::Unfreeze, "unfreeze", State::Running)
+            .await
+    }
+
+    async fn set_frozen(
+        self: &Arc<Self>,
+        request: Request,
+        what: &'static str,
+        state: State,
+    ) -> Result<(), Error> {
+        let _hold = self.hold(what)?;
+        if self.judge(request, what)? == Verdict::Nothing {
+            return Ok(());
+        }
+        let (daemon, _pool) = self.home()?;
+        let (node, cgroups) = (self.node()?, daemon.cgroups.clone());
+        let label = self.label();
+        blocking(move || {
+            let done = match request {
+                Request::Freeze => cgroups.freeze(&node, FREEZE_LIMIT),
+                _ => cgroups.thaw(&node, FREEZE_LIMIT),
+            };
+            done.map_err(|e| Error::backend(format!("cannot {what} container {label}"), e))
+        })
+        .await?;
+        if self.seen.lock().run.is_some() {
+            self.set_state(state);
+        }
+        Ok(())
+    }
+}
+
+/// The seccomp programs of a container; the default ones are compiled once.
+pub(super) fn seccomp(config: &Config) -> Result<Vec<Vec<u64>>, Error> {
+    static DEFAULT: OnceLock<Vec<Vec<u64>>> = OnceLock::new();
+    let profile = config.seccomp_profile()?;
+    if let (Profile::Default, Some(programs)) = (&profile, DEFAULT.get()) {
+        return Ok(programs.clone());
+    }
+    let programs = profile
+        .programs()
+        .map_err(|e| Error::invalid_with("the seccomp profile can't be used", e))?;
+    if profile == Profile::Default {
+        return Ok(DEFAULT.get_or_init(|| programs).clone());
+    }
+    Ok(programs)
+}
+
+/// Seconds since 1970-01-01 00:00 UTC.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since
+        .ok()
+        .and_then(|d| i64::try_from(d.as_secs()).ok())
+        .unwrap_or(0)
+}
+
+fn root_of(map: &[osctl_api::user::Mapping]) -> Option<u32> {
+    map.iter().find(|m| m.ns_id == 0).map(|m| m.host_id)
+}
+
+fn no_root(user: &osctl_api::names::Name) -> Error {
+    Error::invalid(format!(
+        "user {user} maps no id 0: a container needs a root"
+    ))
+}
+
+/// An empty directory of root's for the supervisor.
+fn reset_run_dir(dir: &std::path::Path) -> Result<(), Error> {
+    remove_run_dir(dir)?;
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| Error::backend(format!("cannot make {}", dir.display()), e))
+}
+
+/// Notes that a container was started since the host was booted.
+fn note_started(marker: &std::path::Path) -> Result<(), Error> {
+    let failed = |e| Error::backend(format!("cannot make {}", marker.display()), e);
+    if let Some(dir) = marker.parent() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    std::fs::File::create(marker).map(drop).map_err(failed)
+}
+
+/// Removes the supervisor's directory and what is in it.
+pub(super) fn remove_run_dir(dir: &std::path::Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::backend(
+            format!("cannot remove {}", dir.display()),
+            e,
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,126 @@
+//! What a pool does for its containers: the list of them, their state files and their logs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use osctl_api::names::Name;
+
+use super::Container;
+use super::config::Config;
+use crate::error::{Error, Result};
+use crate::pool::{Pool, State};
+use crate::store::{Document, Stored};
+
+impl Document for Config {
+    const KIND: &'static str = "container";
+    const VERSION: u32 = 1;
+}
+
+impl Pool {
+    /// All containers, by id.
+    pub fn containers(&self) -> Vec<Arc<Container>> {
+        self.containers.read().values().cloned().collect()
+    }
+
+    /// Adds a container, which takes its id.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the id is taken.
+    pub(super) fn add_container(&self, container: &Arc<Container>) -> Result<()> {
+        let mut containers = self.containers.write();
+        if containers.contains_key(&container.id) {
+            return Err(Error::exists(format!(
+                "container {} exists already",
+                container.label()
+            )));
+        }
+        containers.insert(container.id.clone(), Arc::clone(container));
+        Ok(())
+    }
+
+    /// Removes a container, which frees its id.
+    pub(super) fn remove_container(&self, id: &Name) {
+        self.containers.write().remove(id);
+    }
+
+    /// Whether containers may be started on it.
+    pub fn is_active(&self) -> bool {
+        self.state() == State::Active
+    }
+
+    /// Writes the configuration of a container. Blocks.
+    pub(super) fn save_container(&self, id: &Name, config: &Config, generation: u64) -> Result<()> {
+        let mut stored = Stored {
+            generation: generation.saturating_sub(1),
+            value: config.clone(),
+        };
+        self.conf
+            .containers
+            .save(id.as_str(), &mut stored)
+            .map_err(|e| {
+                Error::backend(
+                    format!(
+                        "cannot write the configuration of container {}:{id}",
+                        self.name
+                    ),
+                    e,
+                )
+            })
+    }
+
+    /// Marks the configuration of a container: it is being deleted. Blocks.
+    pub(super) fn mark_container_deleted(&self, id: &Name) -> Result<()> {
+        self.conf
+            .containers
+            .mark_deleting(id.as_str())
+            .map_err(|e| {
+                Error::backend(
+                    format!("cannot mark container {}:{id} as deleted", self.name),
+                    e,
+                )
+            })
+    }
+
+    /// Removes the marked configuration of a container. Blocks.
+    pub(super) fn forget_container(&self, id: &Name) -> Result<()> {
+        let failed = |e| {
+            Error::backend(
+                format!(
+                    "cannot remove the configuration of container {}:{id}",
+                    self.name
+                ),
+                e,
+            )
+        };
+        self.conf.containers.forget(id.as_str()).map_err(failed)
+    }
+
+    /// Log of a container's console.
+    pub fn container_log(&self, id: &Name) -> PathBuf {
+        self.path.join("log/ct").join(format!("{id}.log"))
+    }
+
+    /// The log follows its container; one that can't be is left behind.
+    pub(super) fn rename_container_log(&self, old: &Name, new: &Name) {
+        let moved = std::fs::rename(self.container_log(old), self.container_log(new));
+        if let Err(e) = moved.or_else(absent_is_fine) {
+            tracing::warn!(%old, %new, error = %e, "cannot rename the log of a container");
+        }
+    }
+
+    /// The log goes with its container.
+    pub(super) fn remove_container_log(&self, id: &Name) {
+        let removed = std::fs::remove_file(self.container_log(id));
+        if let Err(e) = removed.or_else(absent_is_fine) {
+            tracing::warn!(%id, error = %e, "cannot remove the log of a container");
+        }
+    }
+}
+
+fn absent_is_fine(e: std::io::Error) -> std::io::Result<()> {
+    if e.kind() == std::io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(e)
+    }
+}

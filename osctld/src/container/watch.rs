@@ -1,0 +1,86 @@
+//! Watching a container that runs: what happens when it ends, by itself or by force.
+
+use std::sync::Arc;
+
+use osctl_api::container::State;
+use osctl_runtime::control::{ExitRecord, How};
+
+use super::Container;
+use super::plan::Mode;
+use crate::supervisor::{Event, Events};
+
+/// Follows a run until its supervisor is gone, then cleans up after it.
+pub(super) async fn watch(container: Arc<Container>, mut events: Events) {
+    let mut record = None;
+    // The supervisor's last word comes before its socket closes; only then is it out of the way.
+    while let Some(event) = events.recv().await {
+        if let Event::Exited(last) = event {
+            record = Some(last);
+        }
+    }
+    container.finished(record).await;
+}
+
+/// How a container ended, for people.
+pub(super) fn describe(how: &How) -> String {
+    match how {
+        How::Reboot => "reboot".to_owned(),
+        How::Halt => "halt".to_owned(),
+        How::Exit(code) => format!("init exited with status {code}"),
+        How::Signal(signal) => format!("init was killed by signal {signal}"),
+        How::Killed => "killed".to_owned(),
+        How::Failed { step, error } => format!("did not start: {step}: {error}"),
+    }
+}
+
+impl Container {
+    /// It ended: cleans up, and starts it again or deletes it where that is wanted.
+    pub(super) async fn finished(self: &Arc<Self>, record: Option<ExitRecord>) {
+        let Ok((daemon, pool)) = self.home() else {
+            return;
+        };
+        let reboot = {
+            let mut seen = self.seen.lock();
+            if seen.released {
+                return;
+            }
+            seen.run = None;
+            seen.last_exit = Some(match &record {
+                Some(record) => describe(&record.how),
+                None => "its supervisor was killed".to_owned(),
+            });
+            matches!(
+                record,
+                Some(ExitRecord {
+                    how: How::Reboot,
+                    ..
+                })
+            ) && !seen.stopping
+        };
+        self.set_state(State::Stopping);
+        if let Err(error) = self.clean_up(&daemon).await {
+            self.fail(&error);
+            return;
+        }
+        if reboot && pool.is_active() && !daemon.is_shutting_down() {
+            match self.hold_wait("reboot").await {
+                Ok(hold) => {
+                    if let Err(error) = self.start_held(Mode::Boot, &hold).await {
+                        if self.state() == State::Stopping {
+                            self.set_state(State::Stopped);
+                        }
+                        tracing::error!(container = %self.label(), error = %error.chain(), "cannot reboot");
+                    }
+                }
+                Err(_) => self.set_state(State::Stopped),
+            }
+            return;
+        }
+        self.set_state(State::Stopped);
+        if self.config().ephemeral && !daemon.is_shutting_down() {
+            if let Err(error) = self.delete_ephemeral().await {
+                tracing::error!(container = %self.label(), error = %error.chain(), "cannot delete an ephemeral container");
+            }
+        }
+    }
+}

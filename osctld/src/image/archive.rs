@@ -1,0 +1,308 @@
+//! Reading images: vpsAdminOS archives and tarballs of a root file system.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use osctl_linux::beneath::Root;
+
+use super::extract::{Extractor, relative};
+use super::member::{Kind, Member, Members};
+use super::metadata::{ContainerYml, Metadata};
+use super::source::{Counted, decompress, drain, read_error};
+use super::{Error, Facts, Limits, Result, yaml};
+use crate::storage::Watch;
+
+/// Most hooks that an archive may have.
+const MAX_HOOKS: usize = 256;
+
+/// A script that came with an archive. It is only data: whether it is ever used is a decision of
+/// whoever imports the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Name below the hook directory: `pre-start`, or `pre-start.d/10-name`.
+    pub name: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content.
+    pub content: Vec<u8>,
+}
+
+/// An image that was read.
+#[derive(Debug, Clone, Default)]
+pub struct Image {
+    /// What runs in it.
+    pub facts: Facts,
+    /// `metadata.yml`, when there was an archive around the root file system.
+    pub metadata: Option<Metadata>,
+    /// `config/user.yml` as it was.
+    pub user_yml: Option<Vec<u8>>,
+    /// `config/group.yml` as it was.
+    pub group_yml: Option<Vec<u8>>,
+    /// `config/container.yml` as it was.
+    pub container_yml: Option<Vec<u8>>,
+    /// Scripts.
+    pub hooks: Vec<Hook>,
+    /// Files, directories, links and devices that were unpacked.
+    pub entries: u64,
+    /// Bytes of content that were unpacked.
+    pub bytes: u64,
+    /// What was left out of the root file system, the first hundred.
+    pub warnings: Vec<String>,
+}
+
+/// Unpacks the image at `path` into `root`, an empty directory; see [`unpack`].
+pub fn unpack_file(path: &Path, root: &Root, limits: &Limits, watch: Watch<'_>) -> Result<Image> {
+    let failed = |source: std::io::Error| Error::Open {
+        path: path.to_owned(),
+        source: source.into(),
+    };
+    let file = open_regular(path)?;
+    let total = file.metadata().map_err(failed)?.len();
+    unpack(&file, Some(total), root, limits, watch)
+}
+
+/// Opens a regular file; a directory or device is an error, and nothing blocks.
+pub(super) fn open_regular(path: &Path) -> Result<File> {
+    let failed = |source: crate::storage::Cause| Error::Open {
+        path: path.to_owned(),
+        source,
+    };
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path)
+        .map_err(|e| failed(e.into()))?;
+    if file.metadata().map_err(|e| failed(e.into()))?.is_file() {
+        Ok(file)
+    } else {
+        Err(failed("it is no regular file".into()))
+    }
+}
+
+/// Unpacks an image from a stream of `total` bytes into `root`, an empty directory: an archive of
+/// vpsAdminOS or a tarball of a root file system, plain or compressed with gzip or zstd. When it
+/// fails, what is in `root` is incomplete and to be removed. Nothing outside `root` is touched.
+pub fn unpack(
+    source: impl Read,
+    total: Option<u64>,
+    root: &Root,
+    limits: &Limits,
+    watch: Watch<'_>,
+) -> Result<Image> {
+    let source = Counted::new(source, total, watch);
+    let mut members = Members::new(decompress(source, limits.max_bytes)?, limits);
+    let Some(first) = members.next_member()? else {
+        return Err(Error::Unsupported("the image is empty".into()));
+    };
+    let is_archive = relative(&first.path).is_ok_and(|path| path == Path::new("metadata.yml"));
+    let mut image = if is_archive {
+        archive(&first, &mut members, root, limits)?
+    } else {
+        let mut image = Image::default();
+        rootfs(Some(first), &mut members, root, &mut image)?;
+        image
+    };
+    drain(&mut members.into_inner())?;
+    image.facts = std::mem::take(&mut image.facts).or(Facts::of_tree(root));
+    Ok(image)
+}
+
+/// Unpacks a root file system up to the end of its archive.
+fn rootfs<R: Read>(
+    first: Option<Member>,
+    members: &mut Members<R>,
+    root: &Root,
+    image: &mut Image,
+) -> Result<()> {
+    let mut extractor = Extractor::new(root)?;
+    let mut next = match first {
+        Some(member) => Some(member),
+        None => members.next_member()?,
+    };
+    while let Some(member) = next {
+        extractor.put(&member, members)?;
+        next = members.next_member()?;
+    }
+    if extractor.entries == 0 {
+        return Err(Error::Unsupported(
+            "the image's root file system is empty".into(),
+        ));
+    }
+    extractor.default_top();
+    extractor.finish()?;
+    image.entries = extractor.entries;
+    image.bytes = extractor.bytes;
+    image.warnings = extractor.warnings;
+    Ok(())
+}
+
+fn archive<R: Read>(
+    first: &Member,
+    members: &mut Members<R>,
+    root: &Root,
+    limits: &Limits,
+) -> Result<Image> {
+    let mut image = Image::default();
+    let text = read_file(first, members, limits.max_metadata)?;
+    let metadata: Metadata = yaml::parse(&text).map_err(|e| Error::metadata("metadata.yml", e))?;
+    check(&metadata)?;
+    image.metadata = Some(metadata);
+    let mut unpacked = false;
+    while let Some(member) = members.next_member()? {
+        let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;
+        let names: Vec<&str> = path
+            .iter()
+            .map(|c| c.to_str().unwrap_or("\u{fffd}"))
+            .collect();
+        match (names.as_slice(), member.kind) {
+            ([] | ["config" | "hooks" | "rootfs"] | ["hooks", _], Kind::Dir) => {}
+            (["config", name], Kind::File) => {
+                config(name, &member, members, limits, &mut image)?;
+            }
+            (["hooks", rest @ ..], Kind::File) if matches!(rest.len(), 1 | 2) => {
+                hook(rest, &member, members, limits, &mut image)?;
+            }
+            (["rootfs", "base.tar" | "base.tar.gz" | "base.tar.zst"], Kind::File) => {
+                if unpacked {
+                    return Err(Error::member(
+                        &member.path,
+                        "is the second root file system",
+                    ));
+                }
+                unpacked = true;
+                base(members, root, limits, &mut image)?;
+            }
+            (["rootfs", rest @ ..], kind) => return Err(odd_rootfs(&member, rest, kind)),
+            (["config" | "hooks", ..], _) => {
+                return Err(Error::member(&member.path, "is not what belongs there"));
+            }
+            (_, Kind::File | Kind::Dir) => {}
+            _ => return Err(Error::member(&member.path, "is no file or directory")),
+        }
+    }
+    if !unpacked {
+        return Err(Error::Unsupported(
+            "the image has no root file system".into(),
+        ));
+    }
+    Ok(image)
+}
+
+/// Whether the archive is of a kind that can be used.
+fn check(metadata: &Metadata) -> Result<()> {
+    let problem = if metadata.kind != "full" {
+        format!("the archive is of type {:?}: it has no data", metadata.kind)
+    } else if metadata.format.as_deref() != Some("tar") {
+        let format = metadata.format.as_deref().unwrap_or("none");
+        format!("the archive is of format {format:?}: only \"tar\" can be used here")
+    } else if !metadata.datasets.is_empty() {
+        "the archive has more than one data set, which can't be used here".into()
+    } else {
+        return Ok(());
+    };
+    let short: String = problem.chars().take(300).collect();
+    Err(Error::Unsupported(short))
+}
+
+fn odd_rootfs(member: &Member, rest: &[&str], kind: Kind) -> Error {
+    if rest.is_empty() {
+        return Error::member(&member.path, "is no directory");
+    }
+    let streamed = rest.last().is_some_and(|name| name.contains(".dat"));
+    match kind {
+        Kind::File if streamed => Error::Unsupported(
+            "the image holds a ZFS stream, which can't be used here: take one of format tar".into(),
+        ),
+        _ => Error::member(&member.path, "is not what belongs there"),
+    }
+}
+
+/// Reads a metadata file.
+fn read_file<R: Read>(member: &Member, members: &mut Members<R>, max: u64) -> Result<Vec<u8>> {
+    if member.kind != Kind::File || member.sparse.is_some() {
+        return Err(Error::member(&member.path, "is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    members
+        .take(max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(read_error)?;
+    if bytes.len() as u64 > max {
+        return Err(Error::member(
+            &member.path,
+            format!("is larger than {max} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+fn config<R: Read>(
+    name: &str,
+    member: &Member,
+    members: &mut Members<R>,
+    limits: &Limits,
+    image: &mut Image,
+) -> Result<()> {
+    let slot = match name {
+        "container.yml" => &mut image.container_yml,
+        "user.yml" => &mut image.user_yml,
+        "group.yml" => &mut image.group_yml,
+        _ => return Ok(()),
+    };
+    if slot.is_some() {
+        return Err(Error::member(&member.path, "is there twice"));
+    }
+    let text = read_file(member, members, limits.max_metadata)?;
+    if name == "container.yml" {
+        let config: ContainerYml =
+            yaml::parse(&text).map_err(|e| Error::metadata("config/container.yml", e))?;
+        image.facts = Facts::of_config(&config);
+    }
+    *slot = Some(text);
+    Ok(())
+}
+
+fn hook<R: Read>(
+    names: &[&str],
+    member: &Member,
+    members: &mut Members<R>,
+    limits: &Limits,
+    image: &mut Image,
+) -> Result<()> {
+    let plain = |name: &&str| {
+        !name.starts_with(['.', '-'])
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    let nested = names.len() == 1 || names[0].ends_with(".d");
+    if !names.iter().all(plain) || !nested {
+        return Err(Error::member(&member.path, "is no name of a hook"));
+    }
+    let name = names.join("/");
+    if image.hooks.len() >= MAX_HOOKS || image.hooks.iter().any(|h| h.name == name) {
+        return Err(Error::member(&member.path, "is a hook too many"));
+    }
+    let used: u64 = image.hooks.iter().map(|h| h.content.len() as u64).sum();
+    let left = limits.max_metadata.saturating_sub(used);
+    image.hooks.push(Hook {
+        name,
+        mode: member.meta.mode,
+        content: read_file(member, members, left)?,
+    });
+    Ok(())
+}
+
+/// Unpacks the root file system that is a member of an archive.
+fn base<R: Read>(
+    outer: &mut Members<R>,
+    root: &Root,
+    limits: &Limits,
+    image: &mut Image,
+) -> Result<()> {
+    let mut members = Members::new(decompress(outer, limits.max_bytes)?, limits);
+    rootfs(None, &mut members, root, image)?;
+    drain(&mut members.into_inner())
+}

@@ -1,0 +1,457 @@
+//! Writes the members of a root file system into a tree that can't be left.
+//!
+//! No member is followed through a link, whether that link came with the image or was put there
+//! meanwhile. What a later member of the same name replaces is removed first, never opened.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use osctl_linux::beneath::{self, Mounts, Node, Root, Symlinks, Time};
+
+use super::member::{Kind, MAX_PATH, Member};
+use super::source::read_error;
+use super::{Error, Result};
+use crate::storage::Meta;
+
+/// Zeros of this size and alignment become holes.
+const HOLE: usize = 4096;
+/// Attributes of directories are kept until the end; more of them fit no real image.
+const MAX_DEFERRED: usize = 64 << 20;
+/// Warnings that are kept.
+const MAX_WARNINGS: usize = 100;
+const BUFFER: usize = 128 << 10;
+
+type Linux<T> = osctl_linux::error::Result<T>;
+
+/// Puts members below a root directory, one after the other.
+pub(super) struct Extractor {
+    root: Root,
+    /// The directory of the last member: the next one is likely to be there too.
+    parent: Option<(PathBuf, Root)>,
+    /// Directories get their metadata when everything is in them: times would change, default
+    /// access lists be inherited, modes forbid.
+    dirs: BTreeMap<PathBuf, Meta>,
+    deferred: usize,
+    buffer: Vec<u8>,
+    /// Members that were written.
+    pub(super) entries: u64,
+    /// Bytes of content, holes not counted.
+    pub(super) bytes: u64,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The relative path that a name in an archive stands for; empty for the top directory.
+pub(super) fn relative(name: &[u8]) -> std::result::Result<PathBuf, &'static str> {
+    if name.is_empty() {
+        return Err("has no name");
+    }
+    if name.starts_with(b"/") {
+        return Err("has an absolute name");
+    }
+    if name.len() > MAX_PATH {
+        return Err("has a name that is too long");
+    }
+    let mut path = PathBuf::new();
+    for component in name.split(|b| *b == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => return Err("has a name that leads out of the image"),
+            _ if component.len() > 255 => return Err("has a name that is too long"),
+            _ if component.contains(&0) => return Err("has a name with a NUL byte"),
+            _ => path.push(OsStr::from_bytes(component)),
+        }
+    }
+    Ok(path)
+}
+
+impl Extractor {
+    /// Unpacks below `root`, which is empty.
+    pub(super) fn new(root: &Root) -> Result<Extractor> {
+        let root = root
+            .with(Symlinks::Refuse, Mounts::Refuse)
+            .map_err(|e| Error::write(".", e))?;
+        Ok(Extractor {
+            root,
+            parent: None,
+            dirs: BTreeMap::new(),
+            deferred: 0,
+            buffer: vec![0; BUFFER],
+            entries: 0,
+            bytes: 0,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Writes one member, whose data come from `data`.
+    pub(super) fn put(&mut self, member: &Member, data: &mut dyn Read) -> Result<()> {
+        for warning in &member.warnings {
+            if self.warnings.len() < MAX_WARNINGS {
+                self.warnings.push(warning.clone());
+            }
+        }
+        let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;
+        self.entries += 1;
+        let Some(name) = path.file_name() else {
+            if member.kind != Kind::Dir {
+                return Err(Error::member(&member.path, "is the top and no directory"));
+            }
+            return self.defer(PathBuf::new(), member.meta.clone());
+        };
+        let above = path.parent().unwrap_or(Path::new(""));
+        let parent = match self.parent.take() {
+            Some((at, parent)) if at == above => parent,
+            _ => self.enter(above, member)?,
+        };
+        let done = self.put_in(&parent, name, &path, member, data);
+        // A replaced directory may be this one.
+        self.parent = match &done {
+            Ok(Replaced::No) => Some((above.to_owned(), parent)),
+            _ => None,
+        };
+        done.map(drop)
+    }
+
+    /// Opens the directory `path`, making what is missing.
+    fn enter(&self, path: &Path, member: &Member) -> Result<Root> {
+        let failed = |e: osctl_linux::error::Error| match e.errno() {
+            Errno::ELOOP => Error::member(&member.path, "leads through a symbolic link"),
+            Errno::ENOTDIR => {
+                Error::member(&member.path, "leads through something that is no directory")
+            }
+            _ => Error::write(path, e),
+        };
+        let here = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        match self.root.dir(here) {
+            Ok(dir) => return Ok(dir),
+            Err(e) if e.errno() == Errno::ENOENT => {}
+            Err(e) => return Err(failed(e)),
+        }
+        let mut dir = self.root.dir(".").map_err(failed)?;
+        for component in path.components() {
+            let name = component.as_os_str();
+            match dir.mkdir(name, 0o755) {
+                Ok(()) => dir.chmod(name, 0o755).map_err(failed)?,
+                Err(e) if e.errno() == Errno::EEXIST => {}
+                Err(e) => return Err(failed(e)),
+            }
+            dir = dir.dir(name).map_err(failed)?;
+        }
+        Ok(dir)
+    }
+
+    fn put_in(
+        &mut self,
+        parent: &Root,
+        name: &OsStr,
+        path: &Path,
+        member: &Member,
+        data: &mut dyn Read,
+    ) -> Result<Replaced> {
+        let failed = |e: osctl_linux::error::Error| Error::write(path, e);
+        let meta = &member.meta;
+        let (object, replaced) = match member.kind {
+            Kind::Dir => {
+                let replaced = self.dir(parent, name, path, member)?;
+                self.defer(path.to_owned(), meta.clone())?;
+                return Ok(replaced);
+            }
+            Kind::HardLink => return self.hard_link(parent, name, path, member),
+            Kind::File => {
+                let (file, replaced) = self.make(parent, name, path, member, || {
+                    parent.create_new(name, 0o600)
+                })?;
+                let file = self.content(file, path, member, data)?;
+                meta.apply(&Node::from(file), beneath::Kind::File)
+                    .map_err(failed)?;
+                return Ok(replaced);
+            }
+            Kind::Symlink => {
+                if member.link.is_empty() {
+                    return Err(Error::member(&member.path, "is a symbolic link to nothing"));
+                }
+                let target = OsStr::from_bytes(&member.link);
+                let made = || parent.symlink(target, name);
+                (
+                    beneath::Kind::Symlink,
+                    self.make(parent, name, path, member, made)?.1,
+                )
+            }
+            Kind::Char | Kind::Block | Kind::Fifo => {
+                let kind = match member.kind {
+                    Kind::Char => beneath::Kind::Char,
+                    Kind::Block => beneath::Kind::Block,
+                    _ => beneath::Kind::Fifo,
+                };
+                let made = || parent.mknod(name, kind, 0o600, member.device);
+                (kind, self.make(parent, name, path, member, made)?.1)
+            }
+        };
+        let node = parent.node(name).map_err(failed)?;
+        meta.apply(&node, object).map_err(failed)?;
+        Ok(replaced)
+    }
+
+    /// Makes an object; what has its name already is removed.
+    fn make<T>(
+        &mut self,
+        parent: &Root,
+        name: &OsStr,
+        path: &Path,
+        member: &Member,
+        make: impl Fn() -> Linux<T>,
+    ) -> Result<(T, Replaced)> {
+        match make() {
+            Ok(made) => return Ok((made, Replaced::No)),
+            Err(e) if e.errno() == Errno::EEXIST => {}
+            Err(e) => return Err(Error::write(path, e)),
+        }
+        let replaced = self.clear(parent, name, path, member)?;
+        match make() {
+            Ok(made) => Ok((made, replaced)),
+            Err(e) => Err(Error::write(path, e)),
+        }
+    }
+
+    /// Removes what has the name of a member.
+    fn clear(
+        &mut self,
+        parent: &Root,
+        name: &OsStr,
+        path: &Path,
+        member: &Member,
+    ) -> Result<Replaced> {
+        let failed = |e: osctl_linux::error::Error| match e.errno() {
+            Errno::ENOTEMPTY | Errno::EEXIST => {
+                Error::member(&member.path, "replaces a directory that is not empty")
+            }
+            _ => Error::write(path, e),
+        };
+        if parent.stat(name).map_err(failed)?.kind() == beneath::Kind::Dir {
+            parent.rmdir(name).map_err(failed)?;
+            self.dirs.remove(path);
+        } else {
+            parent.unlink(name).map_err(failed)?;
+        }
+        Ok(Replaced::Yes)
+    }
+
+    fn dir(
+        &mut self,
+        parent: &Root,
+        name: &OsStr,
+        path: &Path,
+        member: &Member,
+    ) -> Result<Replaced> {
+        match parent.mkdir(name, 0o700) {
+            Ok(()) => return Ok(Replaced::No),
+            Err(e) if e.errno() == Errno::EEXIST => {}
+            Err(e) => return Err(Error::write(path, e)),
+        }
+        let stat = parent.stat(name).map_err(|e| Error::write(path, e))?;
+        if stat.kind() == beneath::Kind::Dir {
+            return Ok(Replaced::No);
+        }
+        self.clear(parent, name, path, member)?;
+        parent
+            .mkdir(name, 0o700)
+            .map_err(|e| Error::write(path, e))?;
+        Ok(Replaced::Yes)
+    }
+
+    fn hard_link(
+        &mut self,
+        parent: &Root,
+        name: &OsStr,
+        path: &Path,
+        member: &Member,
+    ) -> Result<Replaced> {
+        let bad = |problem: String| Error::member(&member.path, problem);
+        let target = relative(&member.link).map_err(|problem| {
+            bad(format!(
+                "is a hard link to {:?}, which {problem}",
+                super::shown(&member.link)
+            ))
+        })?;
+        let failed = |e: osctl_linux::error::Error| {
+            let what = match e.errno() {
+                Errno::ENOENT => "which does not exist",
+                Errno::ELOOP => "which leads through a symbolic link",
+                Errno::ENOTDIR => "which leads through something that is no directory",
+                Errno::EPERM | Errno::EISDIR => "which is a directory",
+                _ => return Error::write(path, e),
+            };
+            bad(format!(
+                "is a hard link to {:?}, {what}",
+                super::shown(&member.link)
+            ))
+        };
+        let wanted = self.root.stat(&target).map_err(failed)?;
+        if wanted.kind() == beneath::Kind::Dir {
+            return Err(bad(format!(
+                "is a hard link to {:?}, which is a directory",
+                super::shown(&member.link)
+            )));
+        }
+        if let Ok(Some(there)) = parent.try_stat(name)
+            && (there.dev, there.ino) == (wanted.dev, wanted.ino)
+        {
+            // Clearing the name might remove the last one of the file.
+            return Ok(Replaced::No);
+        }
+        let link = || self.root.hard_link_into(&target, parent, name);
+        match link() {
+            Ok(()) => return Ok(Replaced::No),
+            Err(e) if e.errno() == Errno::EEXIST => {}
+            Err(e) => return Err(failed(e)),
+        }
+        let replaced = self.clear(parent, name, path, member)?;
+        self.root
+            .hard_link_into(&target, parent, name)
+            .map_err(failed)?;
+        Ok(replaced)
+    }
+
+    /// Writes the content of a file, leaving holes for zeros and for what a sparse map leaves out.
+    fn content(
+        &mut self,
+        mut file: File,
+        path: &Path,
+        member: &Member,
+        data: &mut dyn Read,
+    ) -> Result<File> {
+        let failed = |e: std::io::Error| Error::write(path, e);
+        let mut end = 0;
+        match &member.sparse {
+            None => end = self.span(&mut file, path, 0, u64::MAX, data)?,
+            Some(map) => {
+                for (offset, length) in &map.parts {
+                    end = self.span(&mut file, path, *offset, *length, data)?;
+                }
+                end = end.max(map.size);
+            }
+        }
+        if file.metadata().map_err(failed)?.len() != end {
+            file.set_len(end).map_err(failed)?;
+        }
+        Ok(file)
+    }
+
+    /// Writes up to `length` bytes of `data` at `offset`; returns where they end.
+    fn span(
+        &mut self,
+        file: &mut File,
+        path: &Path,
+        offset: u64,
+        length: u64,
+        data: &mut dyn Read,
+    ) -> Result<u64> {
+        let (mut at, mut left) = (offset, length);
+        while left > 0 {
+            // The first piece ends where pages begin, so that holes fall on them.
+            let aligned = BUFFER - usize::try_from(at % BUFFER as u64).unwrap_or(0);
+            let want = aligned.min(usize::try_from(left).unwrap_or(usize::MAX));
+            let mut filled = 0;
+            while filled < want {
+                match data
+                    .read(&mut self.buffer[filled..want])
+                    .map_err(read_error)?
+                {
+                    0 => break,
+                    n => filled += n,
+                }
+            }
+            write_pieces(file, at, &self.buffer[..filled]).map_err(|e| Error::write(path, e))?;
+            self.bytes += filled as u64;
+            at += filled as u64;
+            left -= filled as u64;
+            if filled < want {
+                break;
+            }
+        }
+        Ok(at)
+    }
+
+    fn defer(&mut self, path: PathBuf, meta: Meta) -> Result<()> {
+        self.deferred += meta
+            .xattrs
+            .iter()
+            .map(|(n, v)| n.len() + v.len())
+            .sum::<usize>();
+        if self.deferred > MAX_DEFERRED {
+            return Err(Error::Limit("too many attributes of directories".into()));
+        }
+        self.dirs.insert(path, meta);
+        Ok(())
+    }
+
+    /// Gives the directories their metadata. To be called when all members are there.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.parent = None;
+        // Deepest first: a parent's mode may forbid to enter it to other users than root.
+        for (path, meta) in std::mem::take(&mut self.dirs).into_iter().rev() {
+            let here = if path.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                &path
+            };
+            let failed = |e| Error::write(&path, e);
+            let node = self.root.node(here).map_err(failed)?;
+            if node.stat().map_err(failed)?.kind() == beneath::Kind::Dir {
+                meta.apply(&node, beneath::Kind::Dir).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the top directory usual metadata, for images that say nothing of it.
+    pub(super) fn default_top(&mut self) {
+        let epoch = Time { sec: 0, nsec: 0 };
+        self.dirs.entry(PathBuf::new()).or_insert(Meta {
+            uid: 0,
+            gid: 0,
+            mode: 0o755,
+            atime: epoch,
+            mtime: epoch,
+            xattrs: Vec::new(),
+        });
+    }
+}
+
+/// Whether something was removed to make room.
+enum Replaced {
+    Yes,
+    No,
+}
+
+/// Writes `bytes` at `at`, but not pieces that are all zeros.
+fn write_pieces(file: &mut File, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let mut start = 0;
+    let mut next = 0;
+    let flush = |file: &mut File, from: usize, to: usize| {
+        if from < to {
+            file.seek(SeekFrom::Start(at + from as u64))?;
+            file.write_all(&bytes[from..to])?;
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    while next < bytes.len() {
+        let step = HOLE - usize::try_from((at + next as u64) % HOLE as u64).unwrap_or(0);
+        let end = bytes.len().min(next + step);
+        let piece = &bytes[next..end];
+        if piece.len() == HOLE && piece.iter().all(|b| *b == 0) {
+            flush(file, start, next)?;
+            start = end;
+        }
+        next = end;
+    }
+    flush(file, start, bytes.len())
+}
