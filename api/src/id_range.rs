@@ -69,12 +69,16 @@ pub struct Allocate {
 
 /// Free allocated blocks, by index or by owner
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
-#[group(id = "what", required = true, multiple = false, args = ["block_index", "owner"])]
 pub struct Free {
     /// Name of the id range
     pub id_range: Ref,
     /// The allocation that starts at this block
-    #[arg(long, value_name = "N")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "owner",
+        required_unless_present = "owner"
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_index: Option<u32>,
     /// Every allocation of this owner

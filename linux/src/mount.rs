@@ -140,19 +140,22 @@ fn setattr(mount: i32, depth: Depth, attr: &MountAttr) -> Result<()> {
     })
 }
 
+/// How access times are kept is one choice out of several: setting it takes clearing the field.
+fn replaced_by(set: u64) -> u64 {
+    match set & ATTR_NOATIME {
+        0 => 0,
+        _ => ATTR_ATIME_MASK,
+    }
+}
+
 /// Adds `ATTR_*` to a mount.
 pub fn add_attributes(mount: BorrowedFd<'_>, depth: Depth, set: u64) -> Result<()> {
     if set == 0 {
         return Ok(());
     }
-    let clear = if set & ATTR_NOATIME != 0 {
-        ATTR_ATIME_MASK
-    } else {
-        0
-    };
     let attr = MountAttr {
         set,
-        clear,
+        clear: replaced_by(set),
         ..MountAttr::default()
     };
     setattr(mount.as_raw_fd(), depth, &attr)
@@ -176,6 +179,7 @@ pub fn map_ids(
 ) -> Result<()> {
     let attr = MountAttr {
         set: set | ATTR_IDMAP,
+        clear: replaced_by(set),
         userns: userns.as_raw_fd() as u64,
         ..MountAttr::default()
     };

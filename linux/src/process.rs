@@ -117,6 +117,17 @@ pub fn unshare_time() -> Result<()> {
     nix::sched::unshare(CloneFlags::from_bits_retain(CLONE_NEWTIME)).call(|| "unshare(NEWTIME)")
 }
 
+/// A pidfd of a process, close-on-exec.
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(Error::last(format!("pidfd_open({pid})")));
+    }
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// Sends a signal to the process behind a pidfd.
 pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     pidfd_send(pidfd, signal, 0)

@@ -162,7 +162,7 @@ pub fn recv(socket: BorrowedFd<'_>, limit: usize, nonblocking: bool) -> Result<O
                 data.truncate(length);
                 return Ok(Some(Packet { data, fds }));
             }
-            Err(Errno::EINTR) => {}
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(Error::new("recvmsg", errno)),
         }
     }
@@ -173,7 +173,8 @@ fn waiting(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<usize> {
     loop {
         match nix::sys::socket::recv(socket.as_raw_fd(), &mut [], flags) {
             Ok(size) => return Ok(size),
-            Err(Errno::EINTR) => {}
+            // Said once when the peer left something of ours unread; what it sent is still there.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(Error::new("recv(MSG_PEEK)", errno)),
         }
     }
@@ -225,6 +226,19 @@ mod tests {
         assert_eq!(recv(b.as_fd(), 5, false).unwrap().unwrap().data, b"12345");
         drop(a);
         assert!(recv(b.as_fd(), 5, false).unwrap().is_none());
+    }
+
+    #[test]
+    fn last_words_of_a_peer_that_did_not_listen() {
+        let (a, b) = pair().unwrap();
+        send(a.as_fd(), b"unread", &[], false).unwrap();
+        send(b.as_fd(), b"last words", &[], false).unwrap();
+        drop(b);
+        assert_eq!(
+            recv(a.as_fd(), 20, false).unwrap().unwrap().data,
+            b"last words"
+        );
+        assert!(recv(a.as_fd(), 20, false).unwrap().is_none());
     }
 
     #[test]

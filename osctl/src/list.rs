@@ -354,7 +354,7 @@ mod tests {
             ..ListOptions::default()
         };
         let view = View::list(&TABLE, &options).unwrap();
-        let mut rows = vec![
+        let mut rows = [
             json!({"id": "ct10", "state": "b"}),
             json!({"id": "ct2", "state": "b"}),
             json!({"id": "x", "state": "a"}),

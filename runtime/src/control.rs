@@ -33,13 +33,16 @@
 //!
 //! The socket closing without a last message means that the supervisor is gone and the container
 //! with it. When the client closes its end the program's process group gets SIGHUP.
+//! A client that sends signals has to expect ECONNRESET once, when the supervisor closes without
+//! having read them: the messages sent before come after it.
 //! The tty's size is set by the client with TIOCSWINSZ on the master.
 //!
 //! # Console
 //!
 //! [`Request::Console`] hands over a SEQPACKET socket as well; its other end is for the client.
 //! The supervisor first sends what its ring buffer holds, then the output as it comes: raw bytes,
-//! at most [`CONSOLE_CHUNK`] in a message. A client that does not keep up loses output.
+//! at most [`CONSOLE_CHUNK`] in a message. A client that does not keep up loses output, but gets the
+//! newest once it reads again.
 //! Client to supervisor: first byte 0, then input bytes; or first byte 1, then rows and columns as
 //! u16 little endian (5 bytes together). Any number of clients; each sees everything.
 

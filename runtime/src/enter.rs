@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::statfs::fstatfs;
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
@@ -43,8 +44,8 @@ fn internal(fault: impl Into<Fault>) -> Failure {
 }
 
 /// The scout, just made: never returns. Of the supervisor's descriptors only those given stay open.
-pub fn run(request: &Enter, fds: Vec<OwnedFd>, channel: Channel, inside: Inside<'_>) -> ! {
-    let result = scout(request, &fds, &channel, inside);
+pub fn run(request: &Enter, fds: &[OwnedFd], channel: Channel, inside: Inside<'_>) -> ! {
+    let result = scout(request, fds, &channel, inside);
     if let Err((code, fault)) = result {
         let report = Report::Rejected {
             code,
@@ -75,7 +76,13 @@ fn scout(
         Parent::Grandparent,
         None,
     );
-    match clone.map_err(internal)? {
+    let cloned = match clone {
+        Err(error) if error.errno() == Errno::EAGAIN => {
+            return channel.send(&Report::Crowded, &[]).map_err(internal);
+        }
+        other => other.map_err(internal)?,
+    };
+    match cloned {
         Cloned::Child => resident(request, fds, channel, inside),
         Cloned::Parent(child) => {
             let report = Report::Spawned { pid: child.pid };

@@ -45,7 +45,10 @@ impl HostProc {
     pub fn write(&self, path: &str, content: &str) -> Result<()> {
         self.file(path, OFlag::O_WRONLY)?
             .write_all(content.as_bytes())
-            .call(|| format!("write(/proc/{path}, {content:?})"))
+            .call(|| match content.len() {
+                0..100 => format!("write(/proc/{path}, {content:?})"),
+                size => format!("write(/proc/{path}, {size} bytes)"),
+            })
     }
 
     /// A namespace of a process, e.g. `net`.

@@ -29,6 +29,8 @@ pub enum Report {
     Spawned { pid: i32 },
     /// A terminal was made. Descriptor: its master.
     Terminal,
+    /// The container's limit allows one process, but not a second: to be tried from outside.
+    Crowded,
     /// Entering went wrong, with this exit code for the client; the process ends.
     Rejected { code: i32, error: String },
 }

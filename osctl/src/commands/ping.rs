@@ -76,10 +76,7 @@ fn retry(path: &Path, deadline: Option<Instant>) -> Result<Pong, Failure> {
     // watched before it is tried, so that nothing is missed in between
     let watch = watch(path);
     loop {
-        let left = match deadline {
-            None => None,
-            Some(at) => Some(at.saturating_duration_since(Instant::now())),
-        };
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.unwrap_or(ANSWER).min(ANSWER).max(TICK);
         let failure = match attempt(path, timeout) {
             Ok(pong) => return Ok(pong),

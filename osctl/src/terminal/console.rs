@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, channel};
 
 use nix::sys::signal::Signal;
 use osctl_api::session::{CONSOLE_DATA, CONSOLE_RESIZE, MAX_PACKET};
@@ -45,10 +45,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     fn take(&self) -> Option<T> {
-        match self.result.try_recv() {
-            Ok(value) => Some(value),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.result.try_recv().ok()
     }
 
     /// Waits for the result; `None` when the thread panicked.
@@ -192,7 +189,7 @@ impl Console<'_> {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         let input = add(
             &mut fds,
-            self.input.then(|| rustix::stdio::stdin()),
+            self.input.then(rustix::stdio::stdin),
             PollFlags::IN,
         );
         let waiting = add(

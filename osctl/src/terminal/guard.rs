@@ -2,14 +2,15 @@
 //! when the program panics, which in release builds ends it without unwinding.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, Once, PoisonError};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::ui::Stream;
 
-/// What the terminal was like before it was changed.
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+/// The terminal, and what it was like before it was changed.
+static SAVED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 static HOOK: Once = Once::new();
 
 /// A changed terminal.
@@ -22,7 +23,7 @@ impl TerminalGuard {
     /// # Errors
     /// When standard input is no terminal, or its mode is held by another guard.
     pub fn raw() -> io::Result<TerminalGuard> {
-        TerminalGuard::change(Termios::make_raw)
+        TerminalGuard::change(Stream::In, Termios::make_raw)
     }
 
     /// Input is not shown.
@@ -30,10 +31,10 @@ impl TerminalGuard {
     /// # Errors
     /// As [`TerminalGuard::raw`].
     pub fn without_echo() -> io::Result<TerminalGuard> {
-        TerminalGuard::change(|t| t.local_modes.remove(LocalModes::ECHO))
+        TerminalGuard::change(Stream::In, |t| t.local_modes.remove(LocalModes::ECHO))
     }
 
-    fn change(edit: impl FnOnce(&mut Termios)) -> io::Result<TerminalGuard> {
+    fn change(terminal: impl AsFd, edit: impl FnOnce(&mut Termios)) -> io::Result<TerminalGuard> {
         let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
         if saved.is_some() {
             return Err(io::Error::other(
@@ -47,11 +48,13 @@ impl TerminalGuard {
                 previous(info);
             }));
         });
-        let old = tcgetattr(Stream::In)?;
+        let terminal = terminal.as_fd().try_clone_to_owned()?;
+        let old = tcgetattr(&terminal)?;
         let mut new = old.clone();
         edit(&mut new);
-        *saved = Some(old);
-        if let Err(e) = tcsetattr(Stream::In, OptionalActions::Drain, &new) {
+        let changed = tcsetattr(&terminal, OptionalActions::Drain, &new);
+        *saved = Some((terminal, old));
+        if let Err(e) = changed {
             *saved = None;
             return Err(e.into());
         }
@@ -67,8 +70,42 @@ impl Drop for TerminalGuard {
 
 fn restore() {
     let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(old) = saved.take() {
+    if let Some((terminal, old)) = saved.take() {
         // a terminal that has gone needs no restoring
-        let _ = tcsetattr(Stream::In, OptionalActions::Now, &old);
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_raw(terminal: &OwnedFd) -> bool {
+        let modes = tcgetattr(terminal).unwrap().local_modes;
+        !modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    // one test, since there is one terminal
+    #[test]
+    fn the_terminal_is_put_back() {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let guard = TerminalGuard::change(&pty.slave, Termios::make_raw).unwrap();
+        assert!(is_raw(&pty.slave));
+        assert!(TerminalGuard::change(&pty.slave, Termios::make_raw).is_err());
+        drop(guard);
+        assert!(!is_raw(&pty.slave));
+
+        // a panic that does not unwind drops nothing
+        let guard = TerminalGuard::change(&pty.slave, Termios::make_raw).unwrap();
+        std::mem::forget(guard);
+        assert!(is_raw(&pty.slave));
+        let panicked = std::thread::spawn(|| panic!("on purpose")).join();
+        assert!(panicked.is_err());
+        assert!(!is_raw(&pty.slave));
+
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(TerminalGuard::change(&null, Termios::make_raw).is_err());
+        assert!(TerminalGuard::change(&pty.slave, Termios::make_raw).is_ok());
+        assert!(!is_raw(&pty.slave));
     }
 }

@@ -88,26 +88,27 @@ impl Pool {
     pub fn has_group(&self, path: &GroupPath) -> bool {
         self.groups.contains(path)
     }
+}
 
-    /// A group as clients see it.
-    pub fn group_info(
-        &self,
-        daemon: &Daemon,
-        path: &GroupPath,
-        sampler: &mut Sampler,
-    ) -> Option<api::Group> {
-        let stored = self.groups.get(path)?;
+/// Reads groups as clients see them, with one set of readings of their usage.
+#[derive(Debug, Default)]
+pub struct Reader(Sampler);
+
+impl Reader {
+    /// A group of `pool`; none when it does not exist.
+    pub fn read(&mut self, daemon: &Daemon, pool: &Pool, path: &GroupPath) -> Option<api::Group> {
+        let stored = pool.groups.get(path)?;
         let config = &stored.value;
-        let node = node(&self.name, path).ok();
-        let stats = node.as_ref().map(|n| sampler.stats(&daemon.cgroups, n));
+        let node = node(&pool.name, path).ok();
+        let stats = node.as_ref().map(|n| self.0.stats(&daemon.cgroups, n));
         let stats = stats.unwrap_or_default();
         Some(api::Group {
-            pool: self.name.clone(),
+            pool: pool.name.clone(),
             name: path.clone(),
             full_path: node.map_or_else(String::new, |n| {
                 format!("{}/{}", daemon.config.cgroup_root, n.as_str())
             }),
-            containers: self.containers_of_group(path) as u64,
+            containers: pool.containers_of_group(path) as u64,
             cpu_limit: config.cpu_limit.map(|l| l.percent),
             memory_limit: config.memory_limit.map(|l| l.memory),
             swap_limit: config.memory_limit.and_then(|l| l.swap),

@@ -8,9 +8,8 @@ use osctl_api::names::{GroupPath, GroupRef};
 
 use super::{Context, Handle};
 use crate::blocking::blocking;
-use crate::cgroup::Sampler;
 use crate::error::{Error, Result};
-use crate::group::{self, Parents};
+use crate::group::{self, Parents, Reader};
 use crate::pool::Pool;
 
 /// The pool that has the group that is meant.
@@ -25,7 +24,7 @@ fn find(cx: &Context, group: &GroupRef) -> Result<Arc<Pool>> {
 async fn info(cx: &Context, pool: Arc<Pool>, path: GroupPath) -> Result<api::Group> {
     let daemon = cx.daemon.clone();
     blocking(move || {
-        let info = pool.group_info(&daemon, &path, &mut Sampler::new());
+        let info = Reader::default().read(&daemon, &pool, &path);
         info.ok_or_else(|| Error::not_found(format!("group {}:{path} does not exist", pool.name)))
     })
     .await
@@ -63,12 +62,12 @@ impl Handle for api::List {
             on_pool && (self.groups.is_empty() || self.groups.iter().any(meant))
         };
         blocking(move || {
-            let mut sampler = Sampler::new();
+            let mut reader = Reader::default();
             let mut groups = Vec::new();
             for pool in daemon.all_pools() {
                 for path in pool.groups.paths() {
                     if is_asked_for(&pool, &path) {
-                        groups.extend(pool.group_info(&daemon, &path, &mut sampler));
+                        groups.extend(reader.read(&daemon, &pool, &path));
                     }
                 }
             }

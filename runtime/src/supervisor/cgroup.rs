@@ -109,20 +109,26 @@ impl Cgroups {
         {
             return Ok((cloned, Placement::Outside));
         }
-        if error.errno() != Errno::EAGAIN {
-            return Err(error);
+        match error.errno() {
+            Errno::EAGAIN => self.clone_outside(clone),
+            _ => Err(error),
         }
+    }
+
+    /// Makes a process where the container's limit on their number does not count.
+    pub fn clone_outside(
+        &self,
+        clone: impl Fn(Option<BorrowedFd<'_>>) -> Result<Cloned>,
+    ) -> Result<(Cloned, Placement)> {
         self.step_outside()?;
         let cloned = clone(None);
-        match cloned {
-            Ok(Cloned::Child) => Ok((Cloned::Child, Placement::Outside)),
-            other => {
-                let back = self.step_inside();
-                let cloned = other?;
-                back?;
-                Ok((cloned, Placement::Outside))
-            }
+        if matches!(cloned, Ok(Cloned::Child)) {
+            return Ok((Cloned::Child, Placement::Outside));
         }
+        let back = self.step_inside();
+        let cloned = cloned?;
+        back?;
+        Ok((cloned, Placement::Outside))
     }
 
     /// The v1 hierarchies that limit the number of processes; this one counts there too.

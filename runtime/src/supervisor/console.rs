@@ -1,8 +1,8 @@
 //! The container's console: what it writes goes to a ring buffer, a bounded log and the clients;
 //! what clients send goes to it.
 //!
-//! Nothing here waits: a client that does not read loses output, a guest that does not read makes
-//! clients wait, and the guest never waits for anybody.
+//! Nothing here waits: a client that does not read loses output older than the ring, a guest that
+//! does not read makes clients wait, and the guest never waits for anybody.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,10 +28,42 @@ const TURN: usize = 8;
 pub struct Console {
     pty: Option<(OwnedFd, OwnedFd)>,
     ring: VecDeque<u8>,
+    /// Bytes that the guest has ever written; the ring holds the last of them.
+    written: u64,
     log: Option<Log>,
-    clients: Vec<OwnedFd>,
+    clients: Vec<Client>,
     /// Input that the guest has not taken; while there is some, no client is read.
     input: VecDeque<u8>,
+}
+
+/// Somebody who watches.
+#[derive(Debug)]
+struct Client {
+    socket: OwnedFd,
+    /// How many of the bytes written were sent, or lost.
+    seen: u64,
+}
+
+impl Client {
+    /// Sends what the ring has and the client has not, as far as there is room; false when the
+    /// client is gone.
+    fn catch_up(&mut self, ring: &VecDeque<u8>, written: u64) -> bool {
+        self.seen = self.seen.max(written - ring.len() as u64);
+        while self.seen < written {
+            let skip = ring.len() - (written - self.seen) as usize;
+            let (head, tail) = ring.as_slices();
+            let rest = match head.get(skip..) {
+                Some(rest) if !rest.is_empty() => rest,
+                _ => &tail[skip - head.len()..],
+            };
+            let chunk = &rest[..rest.len().min(CONSOLE_CHUNK)];
+            match seqpacket::send(self.socket.as_fd(), chunk, &[], true) {
+                Ok(()) => self.seen += chunk.len() as u64,
+                Err(error) => return matches!(error.errno(), Errno::EAGAIN | Errno::ENOBUFS),
+            }
+        }
+        true
+    }
 }
 
 impl Console {
@@ -44,6 +76,7 @@ impl Console {
         Ok(Console {
             pty: None,
             ring: VecDeque::new(),
+            written: 0,
             log,
             clients: Vec::new(),
             input: VecDeque::new(),
@@ -62,9 +95,12 @@ impl Console {
         self.pty.as_ref().map(|(master, _)| master.as_fd())
     }
 
-    /// To be polled.
-    pub fn clients(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.clients.iter().map(AsFd::as_fd)
+    /// To be polled, and whether for writing too.
+    pub fn clients(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        let behind = |client: &Client| client.seen < self.written;
+        self.clients
+            .iter()
+            .map(move |c| (c.socket.as_fd(), behind(c)))
     }
 
     /// Whether the terminal has yet to take input.
@@ -73,17 +109,21 @@ impl Console {
     }
 
     /// Adds a client and tells it what was written so far. False when there are too many.
-    pub fn attach(&mut self, client: OwnedFd) -> bool {
+    pub fn attach(&mut self, socket: OwnedFd) -> bool {
         if self.clients.len() >= CLIENTS {
             return false;
         }
-        let (head, tail) = self.ring.as_slices();
-        let chunks = head.chunks(CONSOLE_CHUNK).chain(tail.chunks(CONSOLE_CHUNK));
-        for chunk in chunks {
-            let _ = seqpacket::send(client.as_fd(), chunk, &[], true);
+        let mut client = Client { socket, seen: 0 };
+        if client.catch_up(&self.ring, self.written) {
+            self.clients.push(client);
         }
-        self.clients.push(client);
         true
+    }
+
+    /// Sends the client with this position what it missed; false when it is gone.
+    pub fn catch_up(&mut self, index: usize) -> bool {
+        let client = self.clients.get_mut(index);
+        client.is_none_or(|client| client.catch_up(&self.ring, self.written))
     }
 
     /// Reads what the guest wrote. At most one turn; the rest stays for the next.
@@ -105,6 +145,7 @@ impl Console {
         let excess = (self.ring.len() + bytes.len()).saturating_sub(RING);
         self.ring.drain(..excess.min(self.ring.len()));
         self.ring.extend(bytes);
+        self.written += bytes.len() as u64;
         // A full or broken disk costs the log, not the console.
         if self
             .log
@@ -113,12 +154,8 @@ impl Console {
         {
             self.log = None;
         }
-        self.clients.retain(
-            |client| match seqpacket::send(client.as_fd(), bytes, &[], true) {
-                Ok(()) => true,
-                Err(error) => matches!(error.errno(), Errno::EAGAIN | Errno::ENOBUFS),
-            },
-        );
+        self.clients
+            .retain_mut(|client| client.catch_up(&self.ring, self.written));
     }
 
     /// Reads a message of the client with this position; false when the client is gone.
@@ -126,7 +163,7 @@ impl Console {
         let Some(client) = self.clients.get(index) else {
             return true;
         };
-        match seqpacket::recv(client.as_fd(), INPUT, true) {
+        match seqpacket::recv(client.socket.as_fd(), INPUT, true) {
             Ok(Some(packet)) => self.message(&packet.data),
             Ok(None) => false,
             Err(error) => error.errno() == Errno::EAGAIN,
@@ -153,7 +190,9 @@ impl Console {
 
     /// Lets go of the client with this position.
     pub fn remove_client(&mut self, index: usize) {
-        self.clients.remove(index);
+        if index < self.clients.len() {
+            self.clients.remove(index);
+        }
     }
 
     /// Gives the terminal as much input as it takes.

@@ -53,6 +53,9 @@ struct Entry {
     program: bool,
     tty: bool,
     master: Option<OwnedFd>,
+    /// What is needed to begin anew, until that is not needed any more.
+    again: Option<(Enter, Vec<OwnedFd>)>,
+    crowded: bool,
     end: Option<SessionMessage>,
 }
 
@@ -88,7 +91,7 @@ impl Entries {
     }
 
     /// Starts an entry. `fds` are those of the request.
-    pub fn start(&mut self, request: &Enter, mut fds: Vec<OwnedFd>, inside: Inside<'_>) -> Outcome {
+    pub fn start(&mut self, request: Enter, mut fds: Vec<OwnedFd>, inside: Inside<'_>) -> Outcome {
         if self.0.len() >= ENTRIES {
             return Err(Fault::refused(format!(
                 "{ENTRIES} entries are open already"
@@ -105,33 +108,53 @@ impl Entries {
             _ => None,
         };
         fds.extend(bind);
-        let (channel, theirs) = Channel::pair()?;
-        // Without a leaf it is done beside init, as far as the kernel allows.
-        let leaf = inside.cgroups.leaf().ok().flatten();
-        let cgroup = leaf.as_ref().map(AsFd::as_fd).or(inside.cgroups.payload());
-        let (cloned, placement) = inside.cgroups.clone_into(cgroup, |cgroup| {
-            clone3(inside.witness, CloneFlags::empty(), Parent::Caller, cgroup)
-        })?;
-        let scout = match cloned {
-            Cloned::Child => enter::run(request, fds, theirs, inside),
-            Cloned::Parent(child) => child,
-        };
         let (program, tty) = match &request.action {
             Action::Exec(exec) => (true, exec.tty.is_some()),
             _ => (false, false),
         };
-        self.0.push(Entry {
-            scout: Some(scout.pid),
+        let mut entry = Entry {
+            scout: None,
             resident: None,
-            placement,
-            channel: Some(channel),
+            placement: Placement::Inside,
+            channel: None,
             session: Some(session),
             program,
             tty,
             master: None,
+            again: Some((request, fds)),
+            crowded: false,
             end: None,
-        });
+        };
+        entry.launch(inside)?;
+        self.0.push(entry);
         Ok(())
+    }
+
+    /// Begins entries anew that found the container full.
+    pub fn retry(&mut self, inside: Inside<'_>) {
+        for entry in &mut self.0 {
+            if entry.scout.is_none()
+                && entry.resident.is_none()
+                && entry.crowded
+                && entry.placement == Placement::Inside
+                && let Err(fault) = entry.launch(inside)
+            {
+                entry.end = Some(failed(&fault.text()));
+            }
+        }
+    }
+
+    /// The container has ended: tells the clients of what has not been told.
+    pub fn close(&mut self, cgroups: &Cgroups) {
+        for entry in &mut self.0 {
+            entry.read_reports(cgroups);
+            entry.scout = None;
+            entry.resident = None;
+            entry
+                .end
+                .get_or_insert_with(|| failed("the container has ended"));
+        }
+        self.sweep();
     }
 
     /// Reads what is waiting at a source.
@@ -156,7 +179,8 @@ impl Entries {
         entry.read_reports(cgroups);
         if entry.scout == Some(pid) {
             entry.scout = None;
-            if entry.resident.is_none() && entry.end.is_none() {
+            let again = entry.crowded && entry.placement == Placement::Inside;
+            if entry.resident.is_none() && entry.end.is_none() && !again {
                 entry.end = Some(failed("the entering process has ended"));
             }
         } else if let Some(child) = entry.resident.take() {
@@ -172,11 +196,13 @@ impl Entries {
     /// Tells clients of entries that have ended, and forgets those.
     pub fn sweep(&mut self) {
         self.0.retain_mut(|entry| {
-            let over = entry.scout.is_none() && entry.resident.is_none();
-            if over && let Some(end) = entry.end.take() {
+            if entry.scout.is_some() || entry.resident.is_some() {
+                return true;
+            }
+            if let Some(end) = entry.end.take() {
                 entry.tell(&end, &[]);
             }
-            !over
+            false
         });
     }
 }
@@ -222,6 +248,32 @@ fn check_descriptors(action: &Action, fds: &[OwnedFd]) -> Outcome {
 }
 
 impl Entry {
+    /// Makes the scout; outside if the container was found full.
+    fn launch(&mut self, inside: Inside<'_>) -> Outcome {
+        let Some((request, fds)) = &self.again else {
+            return Err(Fault::refused("the entry has begun already"));
+        };
+        let (channel, theirs) = Channel::pair()?;
+        let clone = |cgroup: Option<BorrowedFd<'_>>| {
+            clone3(inside.witness, CloneFlags::empty(), Parent::Caller, cgroup)
+        };
+        let (cloned, placement) = if self.crowded {
+            inside.cgroups.clone_outside(clone)?
+        } else {
+            // Without a leaf it is done beside init, as far as the kernel allows.
+            let leaf = inside.cgroups.leaf().ok().flatten();
+            let cgroup = leaf.as_ref().map(AsFd::as_fd).or(inside.cgroups.payload());
+            inside.cgroups.clone_into(cgroup, clone)?
+        };
+        match cloned {
+            Cloned::Child => enter::run(request, fds, theirs, inside),
+            Cloned::Parent(child) => self.scout = Some(child.pid),
+        }
+        self.placement = placement;
+        self.channel = Some(channel);
+        Ok(())
+    }
+
     fn tell(&mut self, message: &SessionMessage, fds: &[BorrowedFd<'_>]) {
         let Some(session) = &self.session else {
             return;
@@ -279,7 +331,9 @@ impl Entry {
 
     fn report(&mut self, report: Report, mut fds: Vec<OwnedFd>, cgroups: &Cgroups) {
         match report {
+            Report::Crowded => self.crowded = true,
             Report::Spawned { pid } => {
+                self.again = None;
                 if let Some(pidfd) = fds.pop() {
                     self.follow(Child { pid, pidfd }, cgroups);
                 }
@@ -297,7 +351,8 @@ impl Entry {
     /// and its end gone unnoticed.
     fn follow(&mut self, child: Child, cgroups: &Cgroups) {
         if process::pidfd_signal(child.pidfd.as_fd(), 0).is_err() {
-            self.end = Some(failed("the process was killed before it began"));
+            let text = "the process was killed before it began";
+            self.end.get_or_insert_with(|| failed(text));
             return;
         }
         let placed = match self.placement {
@@ -309,7 +364,8 @@ impl Entry {
             None => Ok(()),
         });
         if let Err(error) = go {
-            self.end = Some(failed(&error.to_string()));
+            // It may have said why it is gone already.
+            self.end.get_or_insert_with(|| failed(&error.to_string()));
             let _ = process::pidfd_signal(child.pidfd.as_fd(), libc::SIGKILL);
         }
         self.resident = Some(child);

@@ -245,7 +245,9 @@ impl Supervisor {
             if let Some(how) = self.reap() {
                 return self.finish(how);
             }
-            self.entries.sweep();
+            let (entries, inside) = self.inside();
+            entries.retry(inside);
+            entries.sweep();
             self.let_go();
             if self.end_when_idle && self.entries.len() == 0 && !self.kill_requested {
                 self.kill();
@@ -381,7 +383,7 @@ impl Supervisor {
 
     fn finish(mut self, how: How) -> ExitCode {
         self.console.read_output();
-        self.entries.sweep();
+        self.entries.close(&self.cgroups);
         let record = record(&self.spec.id, how);
         write_record(&self.run_dir, &record);
         let event = match &record.how {

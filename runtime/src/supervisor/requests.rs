@@ -1,11 +1,11 @@
 //! What the commands of a daemon do.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use osctl_linux::process;
 use osctl_runtime::control::{Command, Enter, Reply, Request, Status};
 
-use super::entries::Inside;
+use super::entries::{Entries, Inside};
 use super::{Phase, Supervisor};
 use crate::fault::{During, Fault, Outcome};
 
@@ -42,7 +42,7 @@ impl Supervisor {
                 self.end_when_idle = true;
                 Ok(())
             }
-            Request::Enter(enter) => self.enter(&enter, fds),
+            Request::Enter(enter) => self.enter(enter, fds),
             Request::Console => self.attach(fds),
             Request::DeviceAdd(device) => {
                 let dev = &self.launched.dev;
@@ -75,20 +75,25 @@ impl Supervisor {
         }
     }
 
-    fn enter(&mut self, enter: &Enter, fds: Vec<OwnedFd>) -> Outcome {
+    fn enter(&mut self, enter: Enter, fds: Vec<OwnedFd>) -> Outcome {
         if self.phase != Phase::Running {
             return Err(Fault::refused("the container is not running yet"));
         }
-        let pidfd: BorrowedFd<'_> = self.launched.init.pidfd.as_fd();
+        let (entries, inside) = self.inside();
+        entries.start(enter, fds, inside)
+    }
+
+    /// Entries, and what they need.
+    pub(super) fn inside(&mut self) -> (&mut Entries, Inside<'_>) {
         let inside = Inside {
             spec: &self.spec,
-            pidfd,
+            pidfd: self.launched.init.pidfd.as_fd(),
             userns: self.launched.userns.as_fd(),
             cgroups: &self.cgroups,
             proc: &self.proc,
             witness: &self.witness,
         };
-        self.entries.start(enter, fds, inside)
+        (&mut self.entries, inside)
     }
 
     fn status(&self) -> Status {

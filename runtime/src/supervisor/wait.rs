@@ -16,7 +16,7 @@ pub enum Source {
     Signals,
     Stage,
     Master(PollFlags),
-    Client(usize),
+    Client(usize, PollFlags),
     Entry(usize, EntrySource),
     Peer(usize),
     Listener,
@@ -45,9 +45,10 @@ impl Supervisor {
             };
             add(Source::Master(PollFlags::empty()), master, input | output);
         }
-        for (index, client) in self.console.clients().enumerate() {
-            let flags = if blocked { PollFlags::empty() } else { input };
-            add(Source::Client(index), client, flags);
+        for (index, (client, behind)) in self.console.clients().enumerate() {
+            let mut flags = if blocked { PollFlags::empty() } else { input };
+            flags.set(PollFlags::POLLOUT, behind);
+            add(Source::Client(index, flags), client, flags);
         }
         for (index, source, fd) in self.entries.sources() {
             add(Source::Entry(index, source), fd, input);
@@ -64,6 +65,7 @@ impl Supervisor {
             let events = fd.revents().filter(|events| !events.is_empty())?;
             Some(match source {
                 Source::Master(_) => Source::Master(events),
+                Source::Client(index, _) => Source::Client(index, events),
                 other => other,
             })
         });
@@ -82,8 +84,15 @@ impl Supervisor {
                 }
                 self.console.read_output();
             }
-            Source::Client(index) => {
-                if !self.console.read_client(index) {
+            Source::Client(index, events) => {
+                let mut stays = true;
+                if events.contains(PollFlags::POLLOUT) {
+                    stays = self.console.catch_up(index);
+                }
+                if events != PollFlags::POLLOUT {
+                    stays &= self.console.read_client(index);
+                }
+                if !stays {
                     self.console.remove_client(index);
                 }
             }

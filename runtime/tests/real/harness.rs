@@ -1,6 +1,7 @@
 //! A container for a test: rootfs of busybox in a temporary directory, cgroups, a supervisor, and
 //! the end of all of them when it is dropped.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
@@ -20,7 +21,9 @@ use osctl_runtime::spec::{self, Cgroups, ConsoleLog, Device, DeviceKind, IdMappi
 
 /// First host id of every test container.
 pub const BASE: u32 = 1_700_000;
-/// How long anything may take.
+/// An init that does nothing.
+pub const SLEEP: &str = "exec /bin/sleep 1000000";
+/// How long anything may take, in milliseconds.
 const PATIENCE: i32 = 20_000;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -190,6 +193,18 @@ impl Place {
         Some(dir)
     }
 
+    /// Starts a plain container.
+    pub fn run(self, script: &str) -> Ct {
+        let spec = self.spec(script);
+        self.start(&spec)
+    }
+
+    /// Starts a plain container that may fail.
+    pub fn try_run(self, script: &str) -> Result<Ct, (Place, String, String)> {
+        let spec = self.spec(script);
+        self.try_start(&spec)
+    }
+
     /// Starts the container and waits until init runs.
     pub fn start(self, spec: &Spec) -> Ct {
         match self.try_start(spec) {
@@ -233,6 +248,7 @@ impl Place {
             pid: 0,
             warnings: Vec::new(),
             seq: 0,
+            events: VecDeque::new(),
         }
     }
 }
@@ -280,6 +296,7 @@ pub struct Ct {
     pub pid: i32,
     pub warnings: Vec<String>,
     seq: u64,
+    events: VecDeque<Event>,
 }
 
 /// What an entry came to.
@@ -323,6 +340,9 @@ impl Ct {
 
     /// The next event.
     pub fn event(&mut self) -> Event {
+        if let Some(event) = self.events.pop_front() {
+            return event;
+        }
         loop {
             if let (Message::Event(event), _) = self.message() {
                 return event;
@@ -338,8 +358,22 @@ impl Ct {
         }
     }
 
+    /// Lets go of the control connection.
+    pub fn disconnect(&mut self) {
+        self.conn = Connection::pair().unwrap().0;
+    }
+
     /// Sends a request and waits for the reply.
     pub fn ask(&mut self, request: Request, fds: &[BorrowedFd<'_>]) -> Reply {
+        self.ask_all(request, fds).0
+    }
+
+    /// The reply with the descriptors that came along.
+    pub fn ask_fds(&mut self, request: Request) -> (Reply, Vec<OwnedFd>) {
+        self.ask_all(request, &[])
+    }
+
+    fn ask_all(&mut self, request: Request, fds: &[BorrowedFd<'_>]) -> (Reply, Vec<OwnedFd>) {
         self.seq += 1;
         let command = Command {
             seq: self.seq,
@@ -347,9 +381,13 @@ impl Ct {
         };
         self.conn.send(&command, fds).unwrap();
         loop {
-            if let (Message::Reply { seq, reply }, _) = self.message() {
-                assert_eq!(seq, self.seq);
-                return reply;
+            match self.message() {
+                (Message::Reply { seq, reply }, fds) => {
+                    assert_eq!(seq, self.seq);
+                    return (reply, fds);
+                }
+                (Message::Event(event), _) => self.events.push_back(event),
+                _ => {}
             }
         }
     }
@@ -504,6 +542,11 @@ pub fn read_until(console: &OwnedFd, wanted: &str) -> String {
         seen.extend(packet.data);
     }
     String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// A descriptor that becomes readable when the process ends.
+pub fn pidfd(pid: i32) -> OwnedFd {
+    osctl_linux::process::pidfd_open(pid).unwrap()
 }
 
 /// Names in a directory, sorted.

@@ -8,5 +8,7 @@ root=$1
 [ -e "$root"/etc/locale.conf ] || ln -s default/locale "$root"/etc/locale.conf
 
 # What systemd does after every change of /usr is done: the first start need
-# not do it again.
-chroot "$root" /usr/lib/systemd/systemd-update-done
+# not do it again. Debian 12 has no such program and never does it.
+if [ -x "$root"/usr/lib/systemd/systemd-update-done ]; then
+    chroot "$root" /usr/lib/systemd/systemd-update-done
+fi

@@ -121,8 +121,13 @@ const RULES: &[Rule] = &[
             "osctld",
             "xtask",
         ],
-        // The daemon's and the runtime's `main` tell why they did not start.
-        but: &["osctl::ui", "xtask::ui", "osctld::daemon::logging"],
+        // The runtime's init stage gives its streams to the guest.
+        but: &[
+            "osctl::ui",
+            "xtask::ui",
+            "osctld::daemon::logging",
+            "osctl_runtime::stage",
+        ],
         may_not: &[
             "print!",
             "println!",
@@ -141,7 +146,8 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// Files that say why a program did not start, before it can log.
+/// Files that may print: how a program is used or why it did not start, before
+/// it can log.
 const LAST_WORDS: &[&str] = &["osctld/src/main.rs", "runtime/src/main.rs"];
 
 /// Checks the dependencies and the source of the whole workspace.
@@ -182,7 +188,7 @@ fn judge(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     for used in &source.uses {
         for why in broken(&source.module, &used.path) {
-            if has_last_words && used.path == "eprintln!" {
+            if has_last_words && matches!(used.path.as_str(), "println!" | "eprintln!") {
                 continue;
             }
             let place = (source.file.clone(), used.line);

@@ -23,7 +23,7 @@ pub struct Ps {
     #[arg(value_name = "CTID")]
     ids: Vec<Ref>,
     /// Only processes whose parameter compares so: NAME=VALUE, or with != > < >= <=
-    #[arg(short, long = "parameter", value_name = "CONDITION")]
+    #[arg(short = 'p', long = "parameter", value_name = "CONDITION")]
     conditions: Vec<Condition>,
     #[command(flatten)]
     list: ListOptions,
