@@ -16,7 +16,7 @@ impl Daemon {
         let run = &self.config.run_dir;
         let state = &self.config.state_dir;
         let mut assets = vec![
-            check(Kind::Directory, run, Some(0o711), "run directory"),
+            check(Kind::Directory, run, None, "run directory"),
             check(
                 Kind::File,
                 &run.join("osctld.lock"),
@@ -35,7 +35,7 @@ impl Daemon {
                 Some(0o700),
                 "run directories of pools",
             ),
-            check(Kind::Directory, state, Some(0o700), "state directory"),
+            check(Kind::Directory, state, None, "state directory"),
             check(
                 Kind::File,
                 &self.config.runtime,

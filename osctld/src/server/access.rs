@@ -2,6 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use osctl_api::Class;
 
 use crate::config::GroupAccess;
@@ -14,7 +16,8 @@ pub struct Peer {
     pub uid: u32,
     /// Effective group id at the time of connecting.
     pub gid: u32,
-    /// Process id; of the process that connected, which may have ended since.
+    /// Process id; of the process that connected, which may have ended since. 0 when it can't be
+    /// seen from here.
     pub pid: i32,
 }
 
@@ -24,11 +27,11 @@ impl Peer {
     /// # Errors
     /// What getsockopt(2) says.
     pub fn of(socket: BorrowedFd<'_>) -> std::io::Result<Peer> {
-        let c = rustix::net::sockopt::socket_peercred(socket)?;
+        let c = getsockopt(&socket, PeerCredentials)?;
         Ok(Peer {
-            uid: c.uid.as_raw(),
-            gid: c.gid.as_raw(),
-            pid: c.pid.as_raw_nonzero().get(),
+            uid: c.uid(),
+            gid: c.gid(),
+            pid: c.pid(),
         })
     }
 }

@@ -13,7 +13,7 @@ use osctl_api::{Code, INTERFACE, Kind};
 use serde_json::value::RawValue;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::access::{self, Peer};
@@ -156,7 +156,7 @@ impl Connection {
         let events = entry.kind == Kind::Events;
         let patience = (!events).then_some(READ_REPLY);
         let mut task = self.daemon.operation((entry.run)(context, parameters));
-        let followed = self.follow(&mut task, &mut replies, patience).await;
+        let followed = self.follow(&mut task, &mut replies, patience, &gone).await;
         match followed {
             Ok(outcome) => {
                 while let Ok(frame) = replies.try_recv() {
@@ -173,7 +173,7 @@ impl Connection {
                 self.reply(call, &outcome.frame, &outcome.fds).await
             }
             Err(end) => {
-                let _ = gone.send(true);
+                gone.send_replace(true);
                 if events {
                     task.abort();
                 }
@@ -182,22 +182,28 @@ impl Connection {
         }
     }
 
-    /// Waits for a task, passing on its replies, until it is done or the client is gone.
+    /// Waits for a task, passing on its replies, until it is done or the client is gone. When the
+    /// daemon stops, what waits in the task is told to end.
     async fn follow(
         &mut self,
         task: &mut JoinHandle<Outcome>,
         replies: &mut mpsc::Receiver<Vec<u8>>,
         patience: Option<Duration>,
+        cancel: &watch::Sender<bool>,
     ) -> Result<Result<Outcome, tokio::task::JoinError>, End> {
         let mut more_replies = true;
+        let daemon = self.daemon.clone();
         loop {
             tokio::select! {
+                () = daemon.stopped(), if !*cancel.borrow() => {
+                    cancel.send_replace(true);
+                }
                 reply = replies.recv(), if more_replies => match reply {
                     Some(frame) => self.send(&frame, &[], patience).await?,
                     None => more_replies = false,
                 },
                 outcome = &mut *task => return Ok(outcome),
-                gone = watch(&self.stream, &mut self.decoder, &mut self.buffered, &mut self.ended) => {
+                gone = until_gone(&self.stream, &mut self.decoder, &mut self.buffered, &mut self.ended) => {
                     return Err(gone);
                 }
             }
@@ -208,10 +214,13 @@ impl Connection {
         if call.oneway {
             return Ok(());
         }
+        // All that is left to do is the client's: to read.
+        self.slot.idle();
         self.send(frame, fds, Some(READ_REPLY)).await
     }
 
-    /// Sends a frame; gives up when the client reads nothing of it for longer than `patience`.
+    /// Sends a frame; gives up when the client reads nothing of it for longer than `patience`, or
+    /// when others need the place of this connection.
     async fn send(
         &mut self,
         frame: &[u8],
@@ -220,15 +229,14 @@ impl Connection {
     ) -> Result<(), End> {
         let mut at = 0;
         while at < frame.len() {
-            let writable = self.stream.writable();
-            let ready = match patience {
-                Some(limit) => match tokio::time::timeout(limit, writable).await {
-                    Ok(ready) => ready,
-                    Err(_) => return Err(End::Gone),
-                },
-                None => writable.await,
-            };
-            ready.map_err(|_| End::Gone)?;
+            tokio::select! {
+                biased;
+                ready = self.stream.writable() => ready.map_err(|_| End::Gone)?,
+                () = tokio::time::sleep(patience.unwrap_or_default()), if patience.is_some() => {
+                    return Err(End::Gone);
+                }
+                () = self.slot.evicted() => return Err(End::Gone),
+            }
             let fds = if at == 0 { fds } else { &[] };
             let sent = self.stream.try_io(Interest::WRITABLE, || {
                 wire::send(self.stream.as_fd(), &frame[at..], fds)
@@ -303,7 +311,7 @@ async fn receive(stream: &UnixStream, decoder: &mut Decoder) -> io::Result<usize
 }
 
 /// Returns when the client is gone; meanwhile takes the calls that it sends ahead.
-async fn watch(
+async fn until_gone(
     stream: &UnixStream,
     decoder: &mut Decoder,
     buffered: &mut usize,

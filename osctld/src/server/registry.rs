@@ -1,6 +1,6 @@
 //! Which connections there are, and who has to go when there are too many: the one that has been
 //! idle for longest, of the user who has most. So nobody can keep others out by holding idle
-//! connections.
+//! connections, and nobody can keep root out at all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use crate::sync::Mutex;
 
 /// Most connections at a time.
 pub const MAX_CONNECTIONS: usize = 512;
+/// Most of them of others than root.
+const MAX_OF_OTHERS: usize = 384;
 
 /// The connections that there are.
 #[derive(Debug, Default)]
@@ -48,8 +50,14 @@ impl Registry {
     /// busy.
     pub(super) fn enter(self: &Arc<Registry>, uid: u32) -> Option<Slot> {
         let mut inner = self.inner.lock();
-        let staying = inner.connections.values().filter(|c| !c.evicted).count();
-        if staying >= MAX_CONNECTIONS && !inner.evict() {
+        let all = inner.staying(|_| true).count();
+        let others = inner.staying(|uid| uid != 0).count();
+        let admitted = if uid != 0 && others >= MAX_OF_OTHERS {
+            inner.evict(|uid| uid != 0)
+        } else {
+            all < MAX_CONNECTIONS || inner.evict(|_| true)
+        };
+        if !admitted {
             return None;
         }
         inner.clock += 1;
@@ -73,7 +81,7 @@ impl Registry {
 
     /// Makes an idle connection go, if there is one.
     pub(super) fn make_room(&self) {
-        self.inner.lock().evict();
+        self.inner.lock().evict(|_| true);
     }
 
     /// Waits until all connections have gone.
@@ -94,9 +102,15 @@ impl Registry {
 }
 
 impl Inner {
-    fn evict(&mut self) -> bool {
+    /// Connections that were not told to go, of users that `of` tells.
+    fn staying(&self, of: fn(u32) -> bool) -> impl Iterator<Item = &Connection> {
+        let stays = move |c: &&Connection| !c.evicted && of(c.uid);
+        self.connections.values().filter(stays)
+    }
+
+    fn evict(&mut self, of: fn(u32) -> bool) -> bool {
         let mut held: HashMap<u32, usize> = HashMap::new();
-        for c in self.connections.values().filter(|c| !c.evicted) {
+        for c in self.staying(of) {
             *held.entry(c.uid).or_default() += 1;
         }
         let victim = self
@@ -155,7 +169,7 @@ mod tests {
     async fn the_longest_idle_connection_of_the_greediest_goes() {
         let registry = Arc::new(Registry::default());
         let modest = registry.enter(1).unwrap();
-        let mut greedy: Vec<Slot> = (1..MAX_CONNECTIONS)
+        let mut greedy: Vec<Slot> = (1..MAX_OF_OTHERS)
             .map(|_| registry.enter(2).unwrap())
             .collect();
         greedy[0].busy();
@@ -168,11 +182,23 @@ mod tests {
         }
         assert!(registry.enter(4).is_none());
         greedy.remove(1);
-        assert!(
-            registry.enter(4).is_none(),
-            "an evicted one has no place to give"
-        );
+        // An evicted one had no place to give any more.
+        assert!(registry.enter(4).is_none());
         greedy.remove(0);
         assert!(registry.enter(4).is_some());
+    }
+
+    #[tokio::test]
+    async fn root_gets_in_though_others_are_busy() {
+        let registry = Arc::new(Registry::default());
+        let others: Vec<Slot> = std::iter::from_fn(|| registry.enter(2)).take(600).collect();
+        assert_eq!(others.len(), 600);
+        others.iter().for_each(Slot::busy);
+        assert!(registry.enter(2).is_none());
+        let root: Vec<Slot> = (MAX_OF_OTHERS..MAX_CONNECTIONS)
+            .map(|_| registry.enter(0).unwrap())
+            .collect();
+        assert!(registry.enter(0).is_some(), "an idle one of root goes");
+        root[0].evicted().await;
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -43,9 +43,12 @@ fn open_run_dir(path: &Path) -> Result<File> {
             e,
         )
     };
-    // Others may pass through to the socket, and to nothing else.
-    let made = DirBuilder::new().recursive(true).mode(0o711).create(path);
-    made.map_err(cannot)?;
+    if !path.is_dir() {
+        let made = DirBuilder::new().recursive(true).create(path);
+        made.map_err(cannot)?;
+        // Others may pass through to the socket, and to nothing else; whatever the umask is.
+        fs::set_permissions(path, Permissions::from_mode(0o711)).map_err(cannot)?;
+    }
     let dir = OpenOptions::new()
         .read(true)
         .custom_flags(libc_flags())

@@ -1,5 +1,7 @@
 //! Id maps: what the kernel takes, what may be mapped, and which ids of the host they cover.
 
+use std::collections::BTreeMap;
+
 use osctl_api::user::Mapping;
 
 use crate::error::{Error, Result};
@@ -69,6 +71,34 @@ impl Maps {
             kind: "group",
             span,
         })
+    }
+}
+
+/// Which ids are whose, for looking up one map among those of many users, which don't overlap each
+/// other.
+#[derive(Debug, Default)]
+pub struct Owners {
+    uids: BTreeMap<u32, (Span, usize)>,
+    gids: BTreeMap<u32, (Span, usize)>,
+}
+
+impl Owners {
+    /// Adds the maps of `owner`.
+    pub fn add(&mut self, maps: &Maps, owner: usize) {
+        let entry = |m: &Mapping| (m.host_id, (host_span(m), owner));
+        self.uids.extend(maps.uid.iter().map(entry));
+        self.gids.extend(maps.gid.iter().map(entry));
+    }
+
+    /// Where maps overlap with those of another, and who that is.
+    pub fn overlap(&self, maps: &Maps) -> Option<(Overlap, usize)> {
+        let find = |ids: &BTreeMap<u32, (Span, usize)>, map: &[Mapping], kind| {
+            map.iter().map(host_span).find_map(|span| {
+                let (taken, owner) = ids.range(..=span.last).next_back()?.1;
+                (taken.last >= span.first).then_some((Overlap { kind, span }, *owner))
+            })
+        };
+        find(&self.uids, &maps.uid, "user").or_else(|| find(&self.gids, &maps.gid, "group"))
     }
 }
 
@@ -199,5 +229,12 @@ mod tests {
         let c = maps(&["0:400000:65536"], &["0:265535:65536"]);
         assert_eq!(a.overlap(&c).unwrap().kind, "group");
         assert!(a.overlap(&a).is_some());
+        let mut owners = Owners::default();
+        owners.add(&b, 7);
+        assert!(owners.overlap(&a).is_none());
+        owners.add(&a, 8);
+        let (overlap, owner) = owners.overlap(&c).unwrap();
+        assert_eq!((overlap.kind, owner), ("group", 8));
+        assert_eq!(owners.overlap(&b).unwrap().1, 7);
     }
 }

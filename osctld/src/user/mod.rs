@@ -283,45 +283,50 @@ impl Pool {
 /// Finds conflicts of users that are about to be added: the first that comes has the ids, those
 /// that come later are marked. The caller holds the lock of ids.
 pub(crate) fn mark_conflicts(daemon: &Daemon, new: &Pool) {
-    let mut good: Vec<Arc<User>> = daemon
-        .all_pools()
-        .iter()
-        .filter(|p| p.name != new.name)
-        .flat_map(|p| p.users.read().values().cloned().collect::<Vec<_>>())
-        .filter(|u| u.conflict().is_none())
-        .collect();
-    let users: Vec<Arc<User>> = new.users.read().values().cloned().collect();
-    for user in users {
-        match conflict(&user, &good) {
-            Some(reason) => {
-                tracing::warn!("user {}: {reason}", user.label());
-                *user.conflict.write() = Some(reason);
-            }
-            None => good.push(user),
-        }
+    let mut known = users_of(daemon.all_pools().iter().filter(|p| p.name != new.name));
+    known.retain(|u| u.conflict().is_none());
+    let users = new.users.read().values().cloned().collect();
+    for user in find_conflicts(known, users) {
+        tracing::warn!(
+            "user {}: {}",
+            user.label(),
+            user.conflict().unwrap_or_default()
+        );
     }
 }
 
 /// Takes the marks from users whose rivals are gone. The caller holds the lock of ids.
 pub(crate) fn settle_conflicts(daemon: &Daemon) {
-    let all: Vec<Arc<User>> = daemon
-        .all_pools()
-        .iter()
-        .flat_map(|p| p.users.read().values().cloned().collect::<Vec<_>>())
-        .collect();
-    let (bad, mut good): (Vec<_>, Vec<_>) = all.into_iter().partition(|u| u.conflict().is_some());
-    for user in bad {
-        let reason = conflict(&user, &good);
-        if reason.is_none() {
-            good.push(user.clone());
+    let all = users_of(daemon.all_pools().iter());
+    let (bad, good): (Vec<_>, Vec<_>) = all.into_iter().partition(|u| u.conflict().is_some());
+    find_conflicts(good, bad);
+}
+
+fn users_of<'a>(pools: impl Iterator<Item = &'a Arc<Pool>>) -> Vec<Arc<User>> {
+    let users = |p: &Arc<Pool>| p.users.read().values().cloned().collect::<Vec<_>>();
+    pools.flat_map(users).collect()
+}
+
+/// Marks those of `users` that overlap users before them or `known` ones; returns them.
+fn find_conflicts(mut known: Vec<Arc<User>>, users: Vec<Arc<User>>) -> Vec<Arc<User>> {
+    let mut owners = map::Owners::default();
+    for (index, user) in known.iter().enumerate() {
+        owners.add(&user.maps, index);
+    }
+    let mut marked = Vec::new();
+    for user in users {
+        let overlap = owners.overlap(&user.maps);
+        let reason = overlap.and_then(|(overlap, owner)| {
+            let owner = known.get(owner)?;
+            Some(format!("{overlap} overlap those of user {}", owner.label()))
+        });
+        if reason.is_some() {
+            marked.push(user.clone());
+        } else {
+            owners.add(&user.maps, known.len());
+            known.push(user.clone());
         }
         *user.conflict.write() = reason;
     }
-}
-
-fn conflict(user: &User, others: &[Arc<User>]) -> Option<String> {
-    others.iter().find_map(|other| {
-        let overlap = user.maps.overlap(&other.maps)?;
-        Some(format!("{overlap} overlap those of user {}", other.label()))
-    })
+    marked
 }

@@ -368,6 +368,31 @@ fn a_client_may_close_its_side_and_read_on() {
 }
 
 #[test]
+fn what_was_begun_is_done_though_the_client_is_gone() {
+    if !able() {
+        return;
+    }
+    let home = Home::new();
+    let daemon = home.start();
+    let mut watcher = daemon.raw();
+    watcher.send(
+        r#"{"method":"org.osctl.Subscribe","parameters":{"kinds":["management"]},"more":true}"#
+            .to_owned()
+            + "\0",
+    );
+    watcher.message().unwrap();
+    let dir = home.path("tank").display().to_string();
+    let call =
+        json!({"method": "org.osctl.PoolInstall", "parameters": {"pool": "tank", "dir": dir}});
+    let mut c = daemon.raw();
+    c.send(format!("{call}\0"));
+    drop(c);
+    assert_eq!(watcher.message().unwrap()["parameters"]["action"], "run");
+    assert_eq!(watcher.message().unwrap()["parameters"]["action"], "done");
+    assert_eq!(daemon.pool("tank").path, dir);
+}
+
+#[test]
 fn a_slow_subscriber_is_told_what_it_lost() {
     if !able() {
         return;
