@@ -146,6 +146,16 @@ impl Root {
         }
     }
 
+    /// `O_NOFOLLOW` where it is needed: with `RESOLVE_NO_SYMLINKS` it would only turn `ELOOP` for
+    /// a link at the end into `ENOTDIR`.
+    fn no_follow(&self) -> OFlag {
+        if self.resolve.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) {
+            OFlag::empty()
+        } else {
+            OFlag::O_NOFOLLOW
+        }
+    }
+
     pub(crate) fn error(&self, call: &str, path: &Path, errno: Errno) -> Error {
         Error::new(
             format!("{call}({}, {path:?})", describe_fd(self.as_fd())),
@@ -194,7 +204,7 @@ impl Root {
     /// The directory at `path` as a tree of its own under the same rules; it can't be left
     /// either, so `..` does not lead from it to this one.
     pub fn dir(&self, path: impl AsRef<Path>) -> Result<Root> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | self.no_follow();
         Ok(Root {
             fd: self.openat2(path.as_ref(), flags, Mode::empty())?,
             resolve: self.resolve,

@@ -8,7 +8,9 @@
 
 mod acl;
 mod archive;
+mod attributes;
 mod cache;
+mod content;
 mod create;
 mod extract;
 mod facts;

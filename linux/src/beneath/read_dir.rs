@@ -69,7 +69,7 @@ impl Root {
     /// Lists the directory at `path`; `.` is the tree's own.
     pub fn read_dir(&self, path: impl AsRef<Path>) -> Result<ReadDir> {
         let path = path.as_ref();
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | self.no_follow();
         let fd = self.openat2(path, flags, Mode::empty())?;
         let dir = Dir::from_fd(fd).map_err(|e| self.error("fdopendir", path, e))?;
         Ok(ReadDir {

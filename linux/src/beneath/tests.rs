@@ -112,7 +112,11 @@ fn links_are_refused_or_followed_inside() {
         Errno::EXDEV
     );
 
+    assert_eq!(refuse.dir("in").unwrap_err().errno(), Errno::ELOOP);
+    assert!(matches!(refuse.read_dir("in"), Err(e) if e.errno() == Errno::ELOOP));
+
     let follow = f.root(Symlinks::InRoot);
+    assert_eq!(follow.dir("in").unwrap_err().errno(), Errno::ENOTDIR);
     assert_eq!(follow.read("in/hostname", 100).unwrap(), b"guest\n");
     assert_eq!(follow.read("name", 100).unwrap(), b"guest\n");
     assert_eq!(follow.read("/../../etc/hostname", 100).unwrap(), b"guest\n");

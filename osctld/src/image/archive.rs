@@ -133,7 +133,7 @@ fn rootfs<R: Read>(
     extractor.default_top();
     extractor.finish()?;
     image.entries = extractor.entries;
-    image.bytes = extractor.bytes;
+    image.bytes = extractor.bytes();
     image.warnings = extractor.warnings;
     Ok(())
 }

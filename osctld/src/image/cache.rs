@@ -10,12 +10,12 @@
 //! An image is known by the hash of its archive only; a file that is the same by device, inode,
 //! size and times as one that was hashed is not hashed again.
 
+mod index;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,13 +23,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks, Time};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::source::{Counted, read_error};
+use self::index::{FileKey, Index, hash, is_hash};
 use super::{Error, Facts, Limits, Result, archive};
 use crate::failpoint;
 use crate::storage::{Cause, Watch};
-use crate::store::{Document, Objects, Stored};
+use crate::store::{Document, Objects};
 
 const REPOSITORY: &str = "repository";
 const TRASH: &str = "trash";
@@ -37,11 +36,6 @@ const STAGING: &str = ".new-";
 const ROOTFS: &str = "rootfs";
 const INFO: &str = "info";
 const INDEX: &str = "index";
-/// Files whose hash is remembered.
-const MAX_FILES: usize = 256;
-/// A file that was changed less than this ago, in nanoseconds, may be changed again without its
-/// times showing it.
-const SETTLED: i128 = 100_000_000;
 
 /// The unpacked images of one pool.
 #[derive(Debug)]
@@ -54,37 +48,9 @@ pub struct ImageCache {
 
 #[derive(Debug)]
 struct State {
-    files: Objects<Files>,
-    known: Stored<Files>,
+    index: Index,
     /// Images that are being copied; they are not removed.
     used: BTreeMap<String, Arc<()>>,
-}
-
-/// Which file has which hash.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Files {
-    files: Vec<KnownFile>,
-}
-
-impl Document for Files {
-    const KIND: &'static str = "image index";
-    const VERSION: u32 = 1;
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct FileKey {
-    dev: u64,
-    ino: u64,
-    size: u64,
-    mtime: (i64, i64),
-    /// Nobody can set this one.
-    ctime: (i64, i64),
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct KnownFile {
-    key: FileKey,
-    sha256: String,
 }
 
 /// What is kept of an unpacked image beside its tree.
@@ -128,73 +94,19 @@ fn failed(e: impl Into<Cause>) -> Error {
     Error::Cache(e.into())
 }
 
-impl FileKey {
-    fn of(file: &File) -> Result<FileKey> {
-        let meta = file.metadata().map_err(failed)?;
-        Ok(FileKey {
-            dev: meta.dev(),
-            ino: meta.ino(),
-            size: meta.size(),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            ctime: (meta.ctime(), meta.ctime_nsec()),
-        })
-    }
-
-    /// Whether a change from now on would show.
-    fn is_settled(&self) -> bool {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let changed = i128::from(self.ctime.0) * 1_000_000_000 + i128::from(self.ctime.1);
-        i128::try_from(now.as_nanos()).unwrap_or(0) - changed > SETTLED
-    }
-}
-
-/// Hash of a file, in hexadecimal digits.
-fn hash(file: &File, size: u64, watch: Watch<'_>) -> Result<String> {
-    let mut input = Counted::new(file, Some(size), watch);
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match input.read(&mut buffer).map_err(read_error)? {
-            0 => break,
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect())
-}
-
-fn is_hash(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 impl ImageCache {
     /// The cache of the pool at `pool`, whose directories exist. About `max` images are kept,
     /// none with 0. What a crash left incomplete is discarded.
     pub fn open(pool: &Path, max: usize) -> Result<ImageCache> {
         let root = Root::open_tree(pool, Symlinks::Refuse, Mounts::Refuse).map_err(failed)?;
         let repository = root.dir(REPOSITORY).map_err(failed)?;
-        let files: Objects<Files> =
-            Objects::open(pool.join(REPOSITORY).join(INDEX)).map_err(failed)?;
-        let known = match files.load("files") {
-            Ok(found) => found.unwrap_or_else(|| Stored::new(Files::default())),
-            // It only saves time: one that can't be read is made anew.
-            Err(e) => {
-                tracing::warn!(error = %e, "the index of the image cache is made anew");
-                Stored::new(Files::default())
-            }
-        };
+        let index = Index::open(pool.join(REPOSITORY).join(INDEX))?;
         let cache = ImageCache {
             pool: root,
             path: pool.to_owned(),
             max,
             state: Mutex::new(State {
-                files,
-                known,
+                index,
                 used: BTreeMap::new(),
             }),
         };
@@ -216,7 +128,7 @@ impl ImageCache {
     pub fn ensure(&self, path: &Path, limits: &Limits, watch: Watch<'_>) -> Result<Cached> {
         let file = archive::open_regular(path)?;
         let key = FileKey::of(&file)?;
-        let known = self.known(&key);
+        let known = self.lock().index.find(&key);
         let sha256 = match &known {
             Some(sha256) => sha256.clone(),
             None => hash(&file, key.size, watch)?,
@@ -226,45 +138,18 @@ impl ImageCache {
         }
         if let Some(cached) = self.find(&sha256)? {
             if known.is_none() {
-                self.remember(&key, &sha256);
+                self.lock().index.remember(&key, &sha256);
             }
             return Ok(cached);
         }
         self.unpack(path, &file, &key, &sha256, limits, watch)?;
-        self.remember(&key, &sha256);
+        self.lock().index.remember(&key, &sha256);
         match self.find(&sha256)? {
             Some(cached) => {
                 self.evict(Some(&sha256))?;
                 Ok(cached)
             }
             None => Err(failed("the image vanished from the cache")),
-        }
-    }
-
-    fn known(&self, key: &FileKey) -> Option<String> {
-        let state = self.lock();
-        let files = &state.known.value.files;
-        let found = files.iter().find(|f| f.key == *key)?;
-        is_hash(&found.sha256).then(|| found.sha256.clone())
-    }
-
-    fn remember(&self, key: &FileKey, sha256: &str) {
-        if !key.is_settled() {
-            return;
-        }
-        let mut state = self.lock();
-        let State { files, known, .. } = &mut *state;
-        let list = &mut known.value.files;
-        list.retain(|f| (f.key.dev, f.key.ino) != (key.dev, key.ino));
-        list.push(KnownFile {
-            key: key.clone(),
-            sha256: sha256.to_owned(),
-        });
-        if list.len() > MAX_FILES {
-            list.remove(0);
-        }
-        if let Err(e) = files.save("files", known) {
-            tracing::warn!(error = %e, "the index of the image cache is not kept");
         }
     }
 
@@ -279,8 +164,10 @@ impl ImageCache {
             Err(e) => return Err(failed(e)),
         };
         let info: Objects<Info> = Objects::open(self.path.join(&dir).join(INFO)).map_err(failed)?;
-        let Some(info) = info.load("image").map_err(failed)? else {
-            return Err(failed(format!("image {sha256} has no description")));
+        let Ok(Some(info)) = info.load("image") else {
+            // Damaged: it is unpacked again.
+            self.discard(sha256)?;
+            return Ok(None);
         };
         let used = state.used.entry(sha256.to_owned()).or_default();
         let cached = Cached {

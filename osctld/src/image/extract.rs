@@ -5,26 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use osctl_linux::beneath::{self, Mounts, Node, Root, Symlinks, Time};
 
+use super::content::Content;
 use super::member::{Kind, MAX_PATH, Member};
-use super::source::read_error;
 use super::{Error, Result};
 use crate::storage::Meta;
 
-/// Zeros of this size and alignment become holes.
-const HOLE: usize = 4096;
 /// Attributes of directories are kept until the end; more of them fit no real image.
 const MAX_DEFERRED: usize = 64 << 20;
 /// Warnings that are kept.
 const MAX_WARNINGS: usize = 100;
-const BUFFER: usize = 128 << 10;
 
 type Linux<T> = osctl_linux::error::Result<T>;
 
@@ -37,11 +33,9 @@ pub(super) struct Extractor {
     /// access lists be inherited, modes forbid.
     dirs: BTreeMap<PathBuf, Meta>,
     deferred: usize,
-    buffer: Vec<u8>,
+    content: Content,
     /// Members that were written.
     pub(super) entries: u64,
-    /// Bytes of content, holes not counted.
-    pub(super) bytes: u64,
     pub(super) warnings: Vec<String>,
 }
 
@@ -80,9 +74,8 @@ impl Extractor {
             parent: None,
             dirs: BTreeMap::new(),
             deferred: 0,
-            buffer: vec![0; BUFFER],
+            content: Content::new(),
             entries: 0,
-            bytes: 0,
             warnings: Vec::new(),
         })
     }
@@ -169,7 +162,9 @@ impl Extractor {
                 let (file, replaced) = self.make(parent, name, path, member, || {
                     parent.create_new(name, 0o600)
                 })?;
-                let file = self.content(file, path, member, data)?;
+                let file = self
+                    .content
+                    .write(file, path, member.sparse.as_ref(), data)?;
                 meta.apply(&Node::from(file), beneath::Kind::File)
                     .map_err(failed)?;
                 return Ok(replaced);
@@ -294,7 +289,11 @@ impl Extractor {
                 super::shown(&member.link)
             ))
         };
-        let wanted = self.root.stat(&target).map_err(failed)?;
+        let top = target.as_os_str().is_empty();
+        let wanted = self
+            .root
+            .stat(if top { Path::new(".") } else { &target })
+            .map_err(failed)?;
         if wanted.kind() == beneath::Kind::Dir {
             return Err(bad(format!(
                 "is a hard link to {:?}, which is a directory",
@@ -320,66 +319,6 @@ impl Extractor {
         Ok(replaced)
     }
 
-    /// Writes the content of a file, leaving holes for zeros and for what a sparse map leaves out.
-    fn content(
-        &mut self,
-        mut file: File,
-        path: &Path,
-        member: &Member,
-        data: &mut dyn Read,
-    ) -> Result<File> {
-        let failed = |e: std::io::Error| Error::write(path, e);
-        let mut end = 0;
-        match &member.sparse {
-            None => end = self.span(&mut file, path, 0, u64::MAX, data)?,
-            Some(map) => {
-                for (offset, length) in &map.parts {
-                    end = self.span(&mut file, path, *offset, *length, data)?;
-                }
-                end = end.max(map.size);
-            }
-        }
-        if file.metadata().map_err(failed)?.len() != end {
-            file.set_len(end).map_err(failed)?;
-        }
-        Ok(file)
-    }
-
-    /// Writes up to `length` bytes of `data` at `offset`; returns where they end.
-    fn span(
-        &mut self,
-        file: &mut File,
-        path: &Path,
-        offset: u64,
-        length: u64,
-        data: &mut dyn Read,
-    ) -> Result<u64> {
-        let (mut at, mut left) = (offset, length);
-        while left > 0 {
-            // The first piece ends where pages begin, so that holes fall on them.
-            let aligned = BUFFER - usize::try_from(at % BUFFER as u64).unwrap_or(0);
-            let want = aligned.min(usize::try_from(left).unwrap_or(usize::MAX));
-            let mut filled = 0;
-            while filled < want {
-                match data
-                    .read(&mut self.buffer[filled..want])
-                    .map_err(read_error)?
-                {
-                    0 => break,
-                    n => filled += n,
-                }
-            }
-            write_pieces(file, at, &self.buffer[..filled]).map_err(|e| Error::write(path, e))?;
-            self.bytes += filled as u64;
-            at += filled as u64;
-            left -= filled as u64;
-            if filled < want {
-                break;
-            }
-        }
-        Ok(at)
-    }
-
     fn defer(&mut self, path: PathBuf, meta: Meta) -> Result<()> {
         self.deferred += meta
             .xattrs
@@ -391,6 +330,11 @@ impl Extractor {
         }
         self.dirs.insert(path, meta);
         Ok(())
+    }
+
+    /// Bytes of content, holes not counted.
+    pub(super) fn bytes(&self) -> u64 {
+        self.content.bytes
     }
 
     /// Gives the directories their metadata. To be called when all members are there.
@@ -430,28 +374,4 @@ impl Extractor {
 enum Replaced {
     Yes,
     No,
-}
-
-/// Writes `bytes` at `at`, but not pieces that are all zeros.
-fn write_pieces(file: &mut File, at: u64, bytes: &[u8]) -> std::io::Result<()> {
-    let mut start = 0;
-    let mut next = 0;
-    let flush = |file: &mut File, from: usize, to: usize| {
-        if from < to {
-            file.seek(SeekFrom::Start(at + from as u64))?;
-            file.write_all(&bytes[from..to])?;
-        }
-        Ok::<(), std::io::Error>(())
-    };
-    while next < bytes.len() {
-        let step = HOLE - usize::try_from((at + next as u64) % HOLE as u64).unwrap_or(0);
-        let end = bytes.len().min(next + step);
-        let piece = &bytes[next..end];
-        if piece.len() == HOLE && piece.iter().all(|b| *b == 0) {
-            flush(file, start, next)?;
-            start = end;
-        }
-        next = end;
-    }
-    flush(file, start, bytes.len())
 }

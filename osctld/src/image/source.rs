@@ -1,6 +1,6 @@
 //! The stream of an image: counted, cancellable, decompressed, bounded.
 
-use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 
 use super::{Error, Result};
 use crate::storage::Watch;
@@ -86,9 +86,9 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// The first bytes of a stream, and the stream with them.
-fn peek<R: Read>(mut input: R) -> io::Result<([u8; 6], usize, Chain<Cursor<Vec<u8>>, R>)> {
-    let mut magic = [0u8; 6];
+/// The first bytes of a stream, six unless there are fewer, and the stream with them.
+fn peek<R: Read>(mut input: R) -> io::Result<(Vec<u8>, impl Read)> {
+    let mut magic = vec![0u8; 6];
     let mut n = 0;
     while n < magic.len() {
         match input.read(&mut magic[n..]) {
@@ -98,14 +98,15 @@ fn peek<R: Read>(mut input: R) -> io::Result<([u8; 6], usize, Chain<Cursor<Vec<u
             Err(e) => return Err(e),
         }
     }
-    Ok((magic, n, Cursor::new(magic[..n].to_vec()).chain(input)))
+    magic.truncate(n);
+    Ok((magic.clone(), Cursor::new(magic).chain(input)))
 }
 
 /// Decompresses a stream according to what it starts with, at most `limit` bytes of it.
 pub(super) fn decompress<'a>(input: impl Read + 'a, limit: u64) -> Result<Box<dyn Read + 'a>> {
     let input = BufReader::with_capacity(128 << 10, input);
-    let (magic, n, input) = peek(input).map_err(read_error)?;
-    let plain: Box<dyn Read + 'a> = match &magic[..n] {
+    let (magic, input) = peek(input).map_err(read_error)?;
+    let plain: Box<dyn Read + 'a> = match magic.as_slice() {
         [] => return Err(Error::Truncated),
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(input)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {

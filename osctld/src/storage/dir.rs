@@ -10,37 +10,20 @@
 //! All of it is accessible to root only, so that setuid programs and sockets of containers are out
 //! of the host users' reach.
 
-use std::fs::DirBuilder;
+mod layout;
+
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks};
+use osctl_linux::beneath::{Kind, Root};
 
 use super::usage::usage;
 use super::{Emptied, Error, Populate, Result, Storage, Watch, check_id};
 use crate::failpoint;
 
-/// Directories of a pool.
-const LAYOUT: [&str; 12] = [
-    "ct",
-    "conf",
-    "conf/pool",
-    "conf/id-range",
-    "conf/user",
-    "conf/group",
-    "conf/ct",
-    "hook",
-    "log",
-    "log/ct",
-    "repository",
-    "trash",
-];
-/// What tells a pool from any other directory.
-const MARKS: [&str; 2] = ["ct", "conf"];
 const CT: &str = "ct";
 const TRASH: &str = "trash";
 const ROOTFS: &str = "private";
@@ -83,58 +66,6 @@ fn unique() -> String {
 }
 
 impl DirStorage {
-    /// Makes a pool of the directory at `path`, which is made when it is missing. One that holds
-    /// anything but a pool is refused.
-    pub fn install(path: impl Into<PathBuf>) -> Result<DirStorage> {
-        let path = path.into();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|e| Error::io("make", path.display().to_string(), e))?;
-        let storage = DirStorage::unchecked(path)?;
-        if !storage.is_pool()? && !storage.is_empty()? {
-            return Err(Error::NotEmpty(storage.path));
-        }
-        storage.ensure_layout()?;
-        Ok(storage)
-    }
-
-    /// Opens the pool at `path`. Its directories are seen to by [`Storage::ensure_layout`].
-    pub fn open(path: impl Into<PathBuf>) -> Result<DirStorage> {
-        let storage = DirStorage::unchecked(path.into())?;
-        if !storage.is_pool()? {
-            return Err(Error::NotAPool(storage.path));
-        }
-        Ok(storage)
-    }
-
-    fn unchecked(path: PathBuf) -> Result<DirStorage> {
-        let root = Root::open_tree(&path, Symlinks::Refuse, Mounts::Refuse)
-            .map_err(failed("open", path.display().to_string()))?;
-        Ok(DirStorage { path, root })
-    }
-
-    fn is_pool(&self) -> Result<bool> {
-        for mark in MARKS {
-            if self.stat_kind(mark)? != Some(Kind::Dir) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn is_empty(&self) -> Result<bool> {
-        for entry in self.read_dir(".")? {
-            // A crash may have come between making the directories of an earlier attempt.
-            let name = entry?;
-            if name != "lost+found" && !LAYOUT.contains(&name.as_str()) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     fn read_dir(&self, path: &'static str) -> Result<impl Iterator<Item = Result<String>> + '_> {
         let shown = self.path.join(path).display().to_string();
         let entries = self.root.read_dir(path).map_err(failed("list", &shown))?;
@@ -163,60 +94,6 @@ impl DirStorage {
     fn container(&self, id: &str) -> Result<PathBuf> {
         check_id(id)?;
         Ok(Path::new(CT).join(id))
-    }
-
-    /// Checks one directory of the layout and makes it good; tells what it did.
-    fn ensure_dir(&self, dir: &str) -> Result<Option<String>> {
-        let path = self.path.join(dir);
-        let shown = path.display().to_string();
-        let mut done = None;
-        if self.stat_kind(dir)?.is_none() {
-            self.root
-                .mkdir(dir, 0o700)
-                .map_err(failed("make", &shown))?;
-            done = Some(format!("made {shown}"));
-        }
-        let node = self.root.node(dir).map_err(failed("examine", &shown))?;
-        let stat = node.stat().map_err(failed("examine", &shown))?;
-        let problem = if stat.kind() != Kind::Dir {
-            Some("is not a directory".to_owned())
-        } else if stat.uid != nix::unistd::geteuid().as_raw() {
-            Some(format!("is owned by uid {}, not by root", stat.uid))
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
-            return Err(Error::Layout { path, problem });
-        }
-        if stat.permissions() != 0o700 {
-            node.chmod(0o700)
-                .map_err(failed("change the mode of", &shown))?;
-            done = done.or_else(|| {
-                Some(format!(
-                    "changed the mode of {shown} from {:04o} to 0700",
-                    stat.permissions()
-                ))
-            });
-        }
-        Ok(done)
-    }
-
-    /// Asks the file system to keep containers apart: ext4 then puts each into block groups of
-    /// its own, so that making one is not slowed down by the traces of those deleted before.
-    fn spread(&self, dir: &str) -> Result<()> {
-        let shown = self.path.join(dir).display().to_string();
-        let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_DIRECTORY;
-        let dir = self
-            .root
-            .open(dir, flags, 0)
-            .map_err(failed("open", shown))?;
-        // Others have no such flag.
-        if let Ok(flags) = rustix::fs::ioctl_getflags(&dir)
-            && !flags.contains(rustix::fs::IFlags::TOPDIR)
-        {
-            let _ = rustix::fs::ioctl_setflags(&dir, flags | rustix::fs::IFlags::TOPDIR);
-        }
-        Ok(())
     }
 
     /// Moves what is at `path` to the trash.
@@ -287,20 +164,7 @@ impl Storage for DirStorage {
     }
 
     fn ensure_layout(&self) -> Result<Vec<String>> {
-        let mut done = Vec::new();
-        for dir in std::iter::once(".").chain(LAYOUT) {
-            done.extend(self.ensure_dir(dir)?);
-            failpoint!("storage.layout");
-        }
-        if !done.is_empty() {
-            for dir in [CT, "repository"] {
-                self.spread(dir)?;
-            }
-            for dir in [".", "conf", "log"] {
-                self.sync(dir)?;
-            }
-        }
-        Ok(done)
+        self.ensure_dirs()
     }
 
     fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<String> {
