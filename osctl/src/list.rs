@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 
 use osctl_api::{Code, Error};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::failure::{DONE, Failure, Outcome};
+use crate::order::compare;
 use crate::ui::Stream;
 use crate::ui::table::{self, Column, Kind, Style, Table};
 
@@ -155,20 +156,25 @@ impl View {
         }
     }
 
-    /// What JSON output has of a row: what was chosen, else everything, with null for what is not.
+    /// What JSON output has of a row: what was chosen, else everything. What is not there is null,
+    /// or empty.
     fn object(&self, row: &Value) -> Value {
         if self.chosen {
-            let pairs = self.columns.iter();
-            return Value::Object(
-                pairs
-                    .map(|c| (c.name.clone(), c.value(row).clone()))
-                    .collect(),
-            );
+            let value = |c: &Column| match c.value(row) {
+                Value::Null => absent(c.kind),
+                value => value.clone(),
+            };
+            let pairs = self.columns.iter().map(|c| (c.name.clone(), value(c)));
+            return Value::Object(pairs.collect());
         }
         let mut object = row.clone();
         if let Value::Object(map) = &mut object {
             for field in self.table.fields {
-                map.entry(field.name).or_insert(Value::Null);
+                map.entry(field.name).or_insert_with(|| absent(field.kind));
+            }
+            if self.table.attributes {
+                map.entry("attrs")
+                    .or_insert_with(|| Value::Object(Map::new()));
             }
         }
         object
@@ -180,6 +186,13 @@ impl View {
             .map(|c| compare(c.value(a), c.value(b)))
             .find(|o| o.is_ne())
             .unwrap_or(Ordering::Equal)
+    }
+}
+
+fn absent(kind: Kind) -> Value {
+    match kind {
+        Kind::List => Value::Array(Vec::new()),
+        _ => Value::Null,
     }
 }
 
@@ -260,70 +273,16 @@ fn select(table: &Table, output: &str) -> Result<Vec<Column>, Failure> {
     Ok(columns)
 }
 
-/// Numbers by size, text as people count: `ct2` before `ct10`; what is not there comes first.
-pub fn compare(a: &Value, b: &Value) -> Ordering {
-    match (a, b) {
-        (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
-            (Some(x), Some(y)) => x.cmp(&y),
-            _ => {
-                let (x, y) = (x.as_f64().unwrap_or(0.0), y.as_f64().unwrap_or(0.0));
-                x.total_cmp(&y)
-            }
-        },
-        (Value::String(x), Value::String(y)) => natural(x, y),
-        (Value::Bool(x), Value::Bool(y)) => x.cmp(y),
-        _ => rank(a)
-            .cmp(&rank(b))
-            .then_with(|| natural(&a.to_string(), &b.to_string())),
-    }
-}
-
-fn rank(value: &Value) -> u8 {
-    match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::Number(_) => 2,
-        Value::String(_) => 3,
-        Value::Array(_) => 4,
-        Value::Object(_) => 5,
-    }
-}
-
-fn natural(mut a: &str, mut b: &str) -> Ordering {
-    loop {
-        let (run_a, run_b) = (digits(a), digits(b));
-        let order = if run_a.is_empty() || run_b.is_empty() {
-            let (x, y) = (a.chars().next(), b.chars().next());
-            let (Some(x), Some(y)) = (x, y) else {
-                return x.cmp(&y);
-            };
-            (a, b) = (&a[x.len_utf8()..], &b[y.len_utf8()..]);
-            x.cmp(&y)
-        } else {
-            (a, b) = (&a[run_a.len()..], &b[run_b.len()..]);
-            let (x, y) = (run_a.trim_start_matches('0'), run_b.trim_start_matches('0'));
-            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-}
-
-fn digits(text: &str) -> &str {
-    let end = text.bytes().take_while(u8::is_ascii_digit).count();
-    &text[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::table::{number, text};
+    use crate::ui::table::{list, number, text};
     use serde_json::json;
 
     static TABLE: Table = Table {
-        fields: &[text("id"), number("pid"), text("state"), text("user")],
+        fields: &[text("id"), number("pid"), text("state"), list("user")],
         default: &["id", "state"],
+        attributes: true,
     };
 
     fn selected(output: &str) -> Vec<String> {
@@ -364,12 +323,6 @@ mod tests {
         let ids: Vec<_> = rows.iter().map(|r| r["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["y", "x", "ct2", "ct10"]);
         assert!(view.uses(&["state"]) && !view.uses(&["pid"]));
-        assert_eq!(compare(&json!(9), &json!(10)), Ordering::Less);
-        assert_eq!(compare(&json!(1.5), &json!(1)), Ordering::Greater);
-        assert_eq!(compare(&json!(null), &json!(0)), Ordering::Less);
-        assert_eq!(natural("a01", "a1"), Ordering::Equal);
-        assert_eq!(natural("a", "a1"), Ordering::Less);
-        assert_eq!(natural("é2", "é10"), Ordering::Less);
     }
 
     #[test]
@@ -386,6 +339,8 @@ mod tests {
         let all = show(None);
         assert_eq!(all["extra"], 1);
         assert_eq!(all["pid"], Value::Null);
+        assert_eq!(all["user"], json!([]));
+        assert_eq!(show(Some("user,pid")), json!({"user": [], "pid": null}));
         assert!(all.as_object().unwrap().contains_key("pid"));
     }
 }

@@ -7,6 +7,7 @@ mod context;
 mod failure;
 mod list;
 mod man;
+mod order;
 mod terminal;
 mod tree;
 mod ui;

@@ -1,6 +1,6 @@
 //! Which parameters objects have: all of them, and those that lists show unless told otherwise.
 
-use crate::ui::table::{Kind, Table, field, number, text};
+use crate::ui::table::{Kind, Table, field, list, number, text};
 
 /// Pools.
 pub static POOL: Table = Table {
@@ -14,15 +14,17 @@ pub static POOL: Table = Table {
         number("containers"),
         number("parallel_start"),
         number("parallel_stop"),
-        text("problems"),
+        list("problems"),
     ],
     default: &["name", "path", "state", "users", "groups", "containers"],
+    attributes: true,
 };
 
 /// Containers that wait to be started.
 pub static QUEUE: Table = Table {
     fields: &[text("id"), number("priority")],
     default: &["id", "priority"],
+    attributes: false,
 };
 
 /// Id ranges.
@@ -47,6 +49,7 @@ pub static ID_RANGE: Table = Table {
         "allocated",
         "free",
     ],
+    attributes: true,
 };
 
 /// Rows of the allocation table of an id range.
@@ -69,6 +72,7 @@ pub static BLOCKS: Table = Table {
         "last_id",
         "id_count",
     ],
+    attributes: false,
 };
 
 /// Users.
@@ -77,12 +81,13 @@ pub static USER: Table = Table {
         text("pool"),
         text("name"),
         text("standalone"),
-        text("uid_map"),
-        text("gid_map"),
+        list("uid_map"),
+        list("gid_map"),
         text("id_range"),
         number("containers"),
     ],
     default: &["pool", "name", "standalone", "uid_map", "containers"],
+    attributes: true,
 };
 
 /// Rows of the id map of a user.
@@ -94,6 +99,7 @@ pub static MAP: Table = Table {
         number("count"),
     ],
     default: &["type", "ns_id", "host_id", "count"],
+    attributes: false,
 };
 
 /// Groups.
@@ -111,6 +117,7 @@ pub static GROUP: Table = Table {
         number("nproc"),
     ],
     default: &["pool", "name", "memory", "cpu_us"],
+    attributes: true,
 };
 
 /// Parameters of containers that are read only when they are shown.
@@ -131,8 +138,8 @@ pub static CONTAINER: Table = Table {
         text("id"),
         text("user"),
         text("group"),
-        text("uid_map"),
-        text("gid_map"),
+        list("uid_map"),
+        list("gid_map"),
         text("dataset"),
         text("rootfs"),
         text("group_path"),
@@ -141,7 +148,7 @@ pub static CONTAINER: Table = Table {
         text("arch"),
         field("state", Kind::State),
         text("error"),
-        text("warnings"),
+        list("warnings"),
         text("last_exit"),
         number("init_pid"),
         field("started_at", Kind::Time),
@@ -150,10 +157,10 @@ pub static CONTAINER: Table = Table {
         field("autostart_delay", Kind::Seconds),
         text("ephemeral"),
         text("hostname"),
-        text("dns_resolvers"),
+        list("dns_resolvers"),
         text("nesting"),
         text("seccomp_profile"),
-        text("init_cmd"),
+        list("init_cmd"),
         number("cpu_limit"),
         field("memory_limit", Kind::Bytes),
         field("swap_limit", Kind::Bytes),
@@ -177,6 +184,7 @@ pub static CONTAINER: Table = Table {
         "memory",
         "cpu_us",
     ],
+    attributes: true,
 };
 
 /// Processes of containers.
@@ -206,6 +214,7 @@ pub static PROCESS: Table = Table {
         "pool", "ctid", "pid", "ctpid", "cteuid", "vmsize", "rss", "state", "start", "time",
         "command",
     ],
+    attributes: false,
 };
 
 /// Containers of host processes.
@@ -217,6 +226,7 @@ pub static PID: Table = Table {
         text("name"),
     ],
     default: &["pid", "container", "ctpid", "name"],
+    attributes: false,
 };
 
 /// Cgroup parameters.
@@ -225,15 +235,17 @@ pub static CGPARAM: Table = Table {
         number("version"),
         text("subsystem"),
         text("parameter"),
-        text("value"),
+        list("value"),
     ],
     default: &["version", "subsystem", "parameter", "value"],
+    attributes: false,
 };
 
 /// Resource limits.
 pub static PRLIMIT: Table = Table {
     fields: &[text("name"), text("soft"), text("hard")],
     default: &["name", "soft", "hard"],
+    attributes: false,
 };
 
 /// Devices.
@@ -247,16 +259,19 @@ pub static DEVICE: Table = Table {
         text("inherited"),
     ],
     default: &["type", "major", "minor", "mode", "name", "inherited"],
+    attributes: false,
 };
 
 /// What belongs to an object on the host.
 pub static ASSET: Table = Table {
     fields: &[text("type"), text("path"), text("state"), text("purpose")],
     default: &["type", "path", "state", "purpose"],
+    attributes: false,
 };
 
 /// What was done.
 pub static HISTORY: Table = Table {
     fields: &[field("time", Kind::Time), text("pool"), text("command")],
     default: &["time", "pool", "command"],
+    attributes: false,
 };

@@ -8,8 +8,10 @@ use super::{escape, human};
 /// What a column holds, which tells how it is shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Text, booleans, lists.
+    /// Text, booleans.
     Text,
+    /// A list of text; not there means that it is empty.
+    List,
     /// State of a container or pool: text in colour.
     State,
     /// A number.
@@ -29,7 +31,7 @@ pub enum Kind {
 impl Kind {
     /// Whether columns of it are aligned to the right.
     pub fn is_numeric(self) -> bool {
-        !matches!(self, Kind::Text | Kind::State | Kind::Time)
+        !matches!(self, Kind::Text | Kind::List | Kind::State | Kind::Time)
     }
 }
 
@@ -45,6 +47,11 @@ pub struct Field {
 /// A text column.
 pub const fn text(name: &'static str) -> Field {
     field(name, Kind::Text)
+}
+
+/// A column of lists.
+pub const fn list(name: &'static str) -> Field {
+    field(name, Kind::List)
 }
 
 /// A column of numbers.
@@ -64,6 +71,8 @@ pub struct Table {
     pub fields: &'static [Field],
     /// Columns that are shown unless told otherwise.
     pub default: &'static [&'static str],
+    /// Whether objects have user attributes.
+    pub attributes: bool,
 }
 
 /// A selected column.

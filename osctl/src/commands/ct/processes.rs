@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::commands::tables;
 use crate::context::{Context, to_value};
 use crate::failure::{DONE, FAILED, Failure, Outcome};
-use crate::list::{ListOptions, ShowOptions, View, compare};
+use crate::list::{ListOptions, ShowOptions, View};
+use crate::order::compare;
 use crate::tree::Verb;
 use crate::ui::human;
 use crate::ui::table::Kind;
@@ -76,7 +77,7 @@ impl std::str::FromStr for Condition {
             )
         })?;
         let number = match field.kind {
-            Kind::Text | Kind::State => None,
+            Kind::Text | Kind::List | Kind::State => None,
             Kind::Bytes => Some(human::parse_size(value).map_err(|e| e.to_string())?),
             _ => Some(
                 value
