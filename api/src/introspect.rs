@@ -91,18 +91,31 @@ impl Idl {
         let _ = writeln!(out, "interface {INTERFACE}");
         let definitions: BTreeMap<String, Value> =
             self.generator.take_definitions(true).into_iter().collect();
+        let mut empty = Vec::new();
         for (name, schema) in &definitions {
-            out.push('\n');
-            comment(&mut out, schema, "");
             let body = match enum_names(schema) {
                 Some(names) => format!("({})", names.join(", ")),
                 None => fields(schema, ""),
             };
+            // systemd's parser takes no type without fields, though the grammar has it.
+            if body == "()" {
+                empty.push(type_name(name));
+                continue;
+            }
+            out.push('\n');
+            comment(&mut out, schema, "");
             let _ = writeln!(out, "type {} {body}", type_name(name));
         }
         out.push_str(&self.methods);
         for code in Code::ALL {
             let _ = write!(out, "\nerror {} {}\n", code.name(), fields(&error, ""));
+        }
+        for name in empty {
+            for mark in [": ", ": ?", "[]"] {
+                let used = format!("{mark}{name}");
+                out = out.replace(&format!("{used},"), &format!("{mark}object,"));
+                out = out.replace(&format!("{used}\n"), &format!("{mark}object\n"));
+            }
         }
         out
     }
@@ -243,6 +256,12 @@ mod tests {
         assert!(text.contains("(staged, stopped, starting, running, stopping, frozen, error)"));
         assert!(text.contains("  attrs: ?[string]string"), "{text}");
         assert!(!text.contains("??") && !text.contains("null"), "{text}");
+        assert!(
+            !text
+                .lines()
+                .any(|l| l.starts_with("type ") && l.ends_with("()")),
+            "{text}"
+        );
     }
 
     #[test]
