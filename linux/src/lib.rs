@@ -3,6 +3,7 @@
 pub mod beneath;
 pub mod bpf;
 pub mod error;
+pub mod fds;
 pub mod mount;
 pub mod probe;
 pub mod process;

@@ -12,7 +12,6 @@ use crate::error::{Context, Error, Result};
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const CLONE_NEWTIME: libc::c_int = 0x80;
-const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 4;
 
 /// Witness that the process had a single thread when asked.
@@ -163,62 +162,6 @@ fn pidfd_send(pidfd: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> Result
         0 => Ok(()),
         _ => Err(Error::last(format!("pidfd_send_signal({signal})"))),
     }
-}
-
-/// Closes every descriptor that is not in `keep`.
-///
-/// Owners of closed descriptors must not use or drop them afterwards: meant for the first moment in
-/// a child, which then lives on with `keep` only and ends in exec or [`exit`].
-pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut numbers: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let mut next = 0;
-    for number in numbers {
-        if number > next {
-            close_range(next, number - 1, 0)?;
-        }
-        next = number + 1;
-    }
-    close_range(next, u32::MAX, 0)
-}
-
-/// Makes every descriptor from `first` on close-on-exec.
-pub fn cloexec_from(first: u32) -> Result<()> {
-    close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC)
-}
-
-fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<()> {
-    // SAFETY: takes no pointers; the caller's contract covers what it closes.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
-        0 => Ok(()),
-        _ => Err(Error::last(format!("close_range({first}, {last})"))),
-    }
-}
-
-/// Makes `fds` the descriptors 0, 1, 2, … of the process, inherited over exec.
-///
-/// Whatever had those numbers is replaced; its owner must not be used afterwards.
-pub fn install_fds(fds: &[BorrowedFd<'_>]) -> Result<()> {
-    let count = fds.len() as i32;
-    let mut sources = Vec::with_capacity(fds.len());
-    for fd in fds {
-        // First out of the way of the numbers that are about to be overwritten.
-        // SAFETY: takes no pointers.
-        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, count) };
-        if copy < 0 {
-            return Err(Error::last("fcntl(F_DUPFD_CLOEXEC)"));
-        }
-        // SAFETY: just made, owned by nobody else.
-        sources.push(unsafe { OwnedFd::from_raw_fd(copy) });
-    }
-    for (number, source) in sources.iter().enumerate() {
-        // SAFETY: takes no pointers.
-        if unsafe { libc::dup2(source.as_raw_fd(), number as i32) } < 0 {
-            return Err(Error::last(format!("dup2({number})")));
-        }
-    }
-    Ok(())
 }
 
 /// Ends the process at once: no destructors, no flushing.
@@ -415,6 +358,25 @@ pub fn set_domainname(name: &str) -> Result<()> {
     }
 }
 
+/// Leaves the session keyring of whoever started the process for a new, empty one.
+///
+/// It would be inherited into every container otherwise. A kernel without keyrings is fine.
+pub fn new_session_keyring() -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(Error::new("keyctl(KEYCTL_JOIN_SESSION_KEYRING)", errno)),
+    }
+}
+
 /// Gives memory that was freed back to the system.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
@@ -422,53 +384,6 @@ pub fn trim_heap() {
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-/// A memfd for a program or script that is about to be executed: not close-on-exec.
-pub fn executable_memfd(name: &CStr) -> Result<OwnedFd> {
-    const MFD_EXEC: libc::c_uint = 0x10;
-    for flags in [MFD_EXEC, 0] {
-        // SAFETY: the name outlives the call.
-        let fd = unsafe { libc::memfd_create(name.as_ptr(), flags) };
-        if fd >= 0 {
-            // SAFETY: just made, owned by nobody else.
-            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
-        }
-    }
-    Err(Error::last("memfd_create"))
-}
-
-/// A copy of a descriptor with a number of at least 100, out of the way of [`install_fds`].
-pub fn high_copy(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-    // SAFETY: takes no pointers.
-    let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100) };
-    if copy < 0 {
-        return Err(Error::last("fcntl(F_DUPFD_CLOEXEC, 100)"));
-    }
-    // SAFETY: just made, owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// A copy of the descriptor with this number that survives exec.
-pub fn borrowed_fd(number: i32) -> Result<OwnedFd> {
-    // SAFETY: takes no pointers.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD, number) };
-    if copy < 0 {
-        return Err(Error::last(format!("fcntl({number}, F_DUPFD)")));
-    }
-    // SAFETY: just made, owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-/// Takes the descriptor with this number, which the process was started with.
-pub fn inherited_fd(number: i32) -> Result<OwnedFd> {
-    // SAFETY: takes no pointers.
-    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 {
-        return Err(Error::last(format!("fcntl({number}, F_DUPFD_CLOEXEC)")));
-    }
-    // SAFETY: just made, owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 #[cfg(test)]

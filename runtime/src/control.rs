@@ -24,7 +24,7 @@
 //!
 //! | direction | message | meaning |
 //! |---|---|---|
-//! | to client | `{"pid":4711}` | runs; host pid. With a tty the pty master comes with it as one descriptor |
+//! | to client | `{"pid":4711}` | a program runs; host pid. With a tty the pty master comes with it as one descriptor |
 //! | to client | `{"warning":"…"}` | something was not as asked, it goes on |
 //! | to client | `{"exited":0}` | last message: exit status |
 //! | to client | `{"signaled":9}` | last message: ended by a signal |

@@ -12,6 +12,7 @@ use nix::sched::CloneFlags;
 use nix::sys::statfs::fstatfs;
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use osctl_linux::error::Context;
+use osctl_linux::fds;
 use osctl_linux::process::{self, Cloned, Parent, clone3};
 use osctl_linux::{mount, tty};
 use osctl_runtime::control::{Action, Enter, Exec, MAX_SCRIPT, WindowSize};
@@ -66,7 +67,12 @@ fn scout(
 ) -> Result<(), Failure> {
     let mut keep: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
     keep.extend([channel.as_fd(), inside.pidfd, inside.proc.as_fd()]);
-    process::close_all_but(&keep).map_err(internal)?;
+    fds::close_all_but(&keep).map_err(internal)?;
+    if let Some(value) = inside.oom_score_adj {
+        // Raising is always allowed.
+        let write = inside.proc.write("self/oom_score_adj", &value.to_string());
+        write.map_err(internal)?;
+    }
     // What the host does not allow was said when the container was started.
     policy::set_rlimits(0, &inside.spec.rlimits, &mut |_| {}).map_err(internal)?;
     process::setns(inside.pidfd, NAMESPACES).map_err(internal)?;
@@ -109,6 +115,8 @@ fn resident(
         }
         .run());
     }
+    // A client that has lost patience, with a file system of the guest that hangs for one, may end it.
+    process::reset_signals().map_err(internal)?;
     await_go(channel)?;
     let root = Root::open_tree("/", Symlinks::InRoot, Mounts::Cross).map_err(internal)?;
     match &request.action {
@@ -195,13 +203,13 @@ impl Execution<'_> {
         // Nothing of the host may be open, not even close-on-exec, when the guest's paths are walked.
         let mut keep = streams.clone();
         keep.push(self.channel.as_fd());
-        process::close_all_but(&keep).map_err(internal)?;
+        fds::close_all_but(&keep).map_err(internal)?;
         program::settle(&streams).map_err(internal)?;
         program::become_user(exec.uid, exec.gid, &exec.groups).map_err(internal)?;
         self.directory()?;
         let (code, fault) = match &script {
             // It is descriptor 3 by now, right behind the standard streams.
-            Some(_) => match process::borrowed_fd(3) {
+            Some(_) => match fds::borrowed_fd(3) {
                 Ok(fd) => program.run_fd(fd.as_fd()),
                 Err(error) => internal(error),
             },
@@ -254,7 +262,7 @@ impl Execution<'_> {
 /// The guest runs a copy: with the client's own file it could reach what it has no business with.
 fn copy_script(from: &OwnedFd) -> Outcome<OwnedFd> {
     let from = File::from(from.try_clone().call(|| "dup")?);
-    let memfd = process::executable_memfd(c"script")?;
+    let memfd = fds::executable_memfd(c"script")?;
     let mut to = File::from(memfd.try_clone().call(|| "dup")?);
     let copied = std::io::copy(&mut from.take(MAX_SCRIPT + 1), &mut to);
     if copied.call(|| "write(memfd)")? > MAX_SCRIPT {

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use osctl_linux::error::Context;
+use osctl_linux::fds;
 use osctl_linux::process::{self, exec, exec_fd};
 
 use crate::fault::{Fault, Outcome};
@@ -120,8 +121,8 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Outcome {
 
 /// Makes `stdio` the descriptors 0, 1, 2, … and lets no other survive exec; default signals and umask.
 pub fn settle(stdio: &[BorrowedFd<'_>]) -> Outcome {
-    process::install_fds(stdio)?;
-    process::cloexec_from(stdio.len() as u32)?;
+    fds::install_fds(stdio)?;
+    fds::cloexec_from(stdio.len() as u32)?;
     process::reset_signals()?;
     umask(Mode::from_bits_truncate(0o022));
     Ok(())

@@ -67,10 +67,7 @@ impl Channel {
     /// stream will take.
     pub fn pair() -> Result<(Channel, Channel)> {
         let (a, b) = seqpacket::pair()?;
-        Ok((
-            Channel(a),
-            Channel(osctl_linux::process::high_copy(b.as_fd())?),
-        ))
+        Ok((Channel(a), Channel(osctl_linux::fds::high_copy(b.as_fd())?)))
     }
 
     /// Sends a message; waits for room.

@@ -16,6 +16,7 @@ use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use osctl_linux::error::Context;
+use osctl_linux::fds;
 use osctl_linux::process;
 use osctl_runtime::spec::{Init, Spec};
 
@@ -99,7 +100,7 @@ impl Stage<'_> {
         let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
         let keep = [self.channel.as_fd(), streams[0], streams[1], streams[2]];
-        if let Err(error) = process::close_all_but(&keep) {
+        if let Err(error) = fds::close_all_but(&keep) {
             return ("descriptors", error.into());
         }
         for (name, step) in STEPS {

@@ -22,6 +22,9 @@ const SAFE: u64 = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 /// The group `tty` of every distribution, which terminals belong to.
 const TTY_GROUP: u32 = 5;
 
+/// Terminals of one container: the host's supply is shared by all.
+const TERMINALS: &str = "1024";
+
 /// A guest path as the resolver wants it.
 pub fn relative(path: &Path) -> &Path {
     match path.strip_prefix("/") {
@@ -166,6 +169,7 @@ impl Stage<'_> {
         let root = self.root()?.with(Symlinks::Refuse, Mounts::Cross)?;
         let mut devpts = standard("devpts")?
             .option("newinstance", None)?
+            .option("max", Some(TERMINALS))?
             .option("ptmxmode", Some("0666"))?
             .option("mode", Some("0620"))?;
         if host_id(&self.spec.gid_map, TTY_GROUP).is_ok() {

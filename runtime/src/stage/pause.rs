@@ -1,13 +1,13 @@
 //! A process 1 that does nothing but reap: for containers that are only entered.
 
 use nix::sys::signal::{SigSet, Signal};
-use osctl_linux::process;
+use osctl_linux::{fds, process};
 
 /// Reaps until told to end by SIGTERM, SIGINT, SIGHUP or SIGPWR, as a guest's init would be.
 pub fn run() -> ! {
     // What the supervisor left in this process, its channel above all, is of no use here; streams
     // included, so that the console is not held open for nobody.
-    let _ = process::close_all_but(&[]);
+    let _ = fds::close_all_but(&[]);
     let mut signals = SigSet::empty();
     for signal in [
         Signal::SIGCHLD,

@@ -17,8 +17,8 @@ use crate::fault::{During, Fault, Outcome};
 use crate::hostproc::HostProc;
 use crate::report::{Channel, Order, Report};
 
-/// Entries at the same time.
-const ENTRIES: usize = 512;
+/// Entries at the same time. Each takes three descriptors, of the usual limit of 1024.
+const ENTRIES: usize = 256;
 /// The largest message of a client, in bytes.
 const REQUEST: usize = 256;
 
@@ -35,6 +35,8 @@ pub struct Inside<'a> {
     pub cgroups: &'a Cgroups,
     /// The host's.
     pub proc: &'a HostProc,
+    /// To be set in what enters, when the supervisor's own is something else.
+    pub oom_score_adj: Option<i32>,
     /// Of the supervisor.
     pub witness: &'a SingleThread,
 }

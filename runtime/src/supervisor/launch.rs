@@ -1,7 +1,6 @@
 //! The supervisor's half of a start: the process, its id maps, the trees it is handed, its cgroups.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
@@ -215,13 +214,6 @@ pub fn bind_source(wanted: &Mount, userns: BorrowedFd<'_>) -> Outcome<Option<Own
         mount::add_attributes(tree.as_fd(), depth, attributes)?;
     }
     Ok(Some(tree))
-}
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
 }
 
 /// Flags of a directory that is only referred to.

@@ -6,6 +6,7 @@
 mod cgroup;
 mod console;
 mod entries;
+mod exit;
 mod launch;
 mod peers;
 mod requests;
@@ -20,15 +21,17 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use osctl_linux::error::Context;
+use osctl_linux::fds;
 use osctl_linux::process::{self, Ended, SingleThread};
 use osctl_linux::seqpacket;
-use osctl_runtime::control::{Event, ExitRecord, How, MAX_MESSAGE, State, VERSION};
+use osctl_runtime::control::{Event, How, MAX_MESSAGE, State};
 use osctl_runtime::spec::{self, EXIT_FILE, SOCKET_FILE, Spec};
 
 use cgroup::Cgroups;
 use console::Console;
 use entries::Entries;
 pub use entries::Inside;
+use exit::{never_started, record, write_record};
 use launch::Launched;
 use peers::Peers;
 
@@ -64,6 +67,7 @@ struct Supervisor {
     entries: Entries,
     launched: Launched,
     netns: Option<OwnedFd>,
+    oom_score_adj: Option<i32>,
     phase: Phase,
     /// A held container may go on.
     proceed: bool,
@@ -109,10 +113,10 @@ pub fn run() -> ExitCode {
 
 /// Takes the daemon's socket from fd 0, which becomes `/dev/null`, and reads the spec.
 fn first_message(peers: &mut Peers) -> Outcome<Spec> {
-    let socket = process::inherited_fd(0)?;
+    let socket = fds::inherited_fd(0)?;
     let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
         .call(|| "open(\"/dev/null\")")?;
-    process::install_fds(&[null.as_fd(), null.as_fd()])?;
+    fds::install_fds(&[null.as_fd(), null.as_fd()])?;
     drop(null);
     let packet = seqpacket::recv(socket.as_fd(), MAX_MESSAGE, false)?
         .ok_or_else(|| Fault::refused("the daemon closed the socket"))?;
@@ -132,6 +136,7 @@ impl Base {
     fn new(spec: Spec) -> Outcome<Self> {
         let witness = SingleThread::check()?;
         process::set_undumpable()?;
+        process::new_session_keyring()?;
         umask(Mode::empty());
         // None but SIGCHLD means anything: a host that shuts down signals everybody, and containers
         // are stopped by the daemon.
@@ -145,6 +150,11 @@ impl Base {
         let _ = nix::unistd::setsid();
         nix::unistd::chdir("/").call(|| "chdir(\"/\")")?;
         let run_dir = Root::open_tree(&spec.run_dir, Symlinks::Refuse, Mounts::Cross)?;
+        // Of an earlier run, for a daemon that has had its time to read it.
+        match run_dir.unlink(EXIT_FILE) {
+            Err(error) if error.errno() != nix::errno::Errno::ENOENT => return Err(error.into()),
+            _ => {}
+        }
         let listener = seqpacket::listen_at(run_dir.as_fd(), SOCKET_FILE.as_ref())?;
         let cgroups = Cgroups::open(&spec)?;
         let console = Console::new(&spec.console).during(|| "cannot open the console log")?;
@@ -161,53 +171,21 @@ impl Base {
     }
 }
 
-fn never_started(
-    place: Option<(&Root, &str)>,
-    peers: &mut Peers,
-    step: &str,
-    fault: &Fault,
-) -> ExitCode {
-    let (step, error) = (step.to_owned(), fault.text());
-    if let Some((run_dir, id)) = place {
-        let how = How::Failed {
-            step: step.clone(),
-            error: error.clone(),
-        };
-        write_record(run_dir, &record(id, how));
-        let _ = run_dir.unlink(SOCKET_FILE);
-    }
-    peers.broadcast(Event::Failed { step, error }, &[]);
-    ExitCode::FAILURE
-}
-
-fn record(id: &str, how: How) -> ExitRecord {
-    ExitRecord {
-        version: VERSION,
-        id: id.to_owned(),
-        how,
-        at: launch::now(),
-    }
-}
-
-/// For a daemon that is not there: whatever goes wrong here, nobody is left to hear of it.
-fn write_record(run_dir: &Root, record: &ExitRecord) {
-    use std::io::Write;
-    let temporary = format!("{EXIT_FILE}.new");
-    let Ok(data) = serde_json::to_vec(record) else {
-        return;
-    };
-    let _ = run_dir.unlink(&temporary);
-    let written = run_dir
-        .create_new(&temporary, 0o600)
-        .is_ok_and(|mut file| file.write_all(&data).is_ok());
-    if written {
-        let _ = run_dir.rename(&temporary, EXIT_FILE);
-    }
+/// Makes the supervisor the last to be chosen when memory runs out, where that is allowed: a
+/// container should lose a process, not all of them. What its children are to have instead, if so.
+fn protect(proc: &HostProc, wanted: Option<i32>) -> Option<i32> {
+    use std::io::Read;
+    let mut own = String::new();
+    let file = proc.file("self/oom_score_adj", OFlag::O_RDONLY).ok()?;
+    file.take(16).read_to_string(&mut own).ok()?;
+    proc.write("self/oom_score_adj", "-999").ok()?;
+    wanted.or_else(|| own.trim().parse().ok())
 }
 
 impl Supervisor {
     fn new(base: Base, peers: Peers, mut launched: Launched) -> Self {
         let warnings = std::mem::take(&mut launched.warnings);
+        let oom_score_adj = protect(&base.proc, base.spec.oom_score_adj);
         Supervisor {
             spec: base.spec,
             witness: base.witness,
@@ -221,6 +199,7 @@ impl Supervisor {
             entries: Entries::default(),
             launched,
             netns: None,
+            oom_score_adj,
             phase: Phase::Stage,
             proceed: false,
             kill_requested: false,
@@ -329,7 +308,7 @@ impl Supervisor {
     fn channel_closed(&mut self) {
         if self.phase == Phase::Exec && self.failure.is_none() {
             self.phase = Phase::Running;
-            self.started_at = Some(launch::now());
+            self.started_at = Some(exit::now());
             let event = Event::Started {
                 pid: self.launched.init.pid,
                 warnings: self.warnings.clone(),

@@ -91,6 +91,7 @@ impl Supervisor {
             userns: self.launched.userns.as_fd(),
             cgroups: &self.cgroups,
             proc: &self.proc,
+            oom_score_adj: self.oom_score_adj,
             witness: &self.witness,
         };
         (&mut self.entries, inside)

@@ -233,6 +233,22 @@ fn clocks_begin_with_the_container() {
 }
 
 #[test]
+fn a_read_only_root() {
+    if !able() {
+        return;
+    }
+    let place = Place::new();
+    for name in ["proc", "sys", "dev"] {
+        fs::create_dir(place.rootfs().join(name)).unwrap();
+    }
+    let mut spec = place.spec(SLEEP);
+    spec.rootfs_readonly = true;
+    let mut ct = place.start(&spec);
+    assert_ne!(ct.sh("touch /tmp/x").status(), 0);
+    assert_eq!(ct.say("touch /dev/shm/x; ls /dev/shm"), "x");
+}
+
+#[test]
 fn a_paused_container_reaps_and_ends_on_request() {
     if !able() {
         return;
@@ -270,7 +286,7 @@ fn a_held_container_waits_for_its_network() {
     spec.hold = true;
     let mut ct = place.spawn(&spec);
     assert!(matches!(ct.event(), Event::Created { .. }));
-    while ct.status().state != State::Held {}
+    ct.until(|status| status.state == State::Held);
     let (reply, fds) = ct.ask_fds(Request::Status);
     assert!(matches!(reply, Reply::Status(_)));
     assert_eq!(fds.len(), 2, "pidfd and network namespace");

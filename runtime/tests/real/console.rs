@@ -39,7 +39,7 @@ fn input_output_replay_and_size() {
 
     // Rubbish costs the client its connection, and only that.
     send(&second, 9, b"rubbish");
-    while ct.status().console_clients != 1 {}
+    ct.until(|status| status.console_clients == 1);
     send(&first, CONSOLE_DATA, b"three\n");
     read_until(&first, "got-three");
     let log = fs::read_to_string(spec.console.log.as_ref().unwrap()).unwrap();

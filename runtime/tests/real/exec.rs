@@ -197,13 +197,13 @@ fn a_client_that_leaves_hangs_up() {
     let terminal = master(&session);
     assert_eq!(ct.status().sessions, 1);
     drop((session, terminal));
-    while ct.status().sessions != 0 {}
+    ct.until(|status| status.sessions == 0);
     // Garbage is as good as leaving.
     let session = ct
         .enter(Action::Exec(on_tty(&["sleep", "4242"])), &[])
         .unwrap();
     seqpacket::send(session.as_fd(), b"{garbage", &[], false).unwrap();
-    while ct.status().sessions != 0 {}
+    ct.until(|status| status.sessions == 0);
 }
 
 #[test]

@@ -97,6 +97,26 @@ fn before_and_while_it_runs() {
 }
 
 #[test]
+fn a_client_that_loses_patience_ends_it() {
+    if !able() {
+        return;
+    }
+    let place = Place::new();
+    fs::write(place.rootfs().join("etc/large"), vec![b'x'; 1 << 20]).unwrap();
+    let mut ct = place.run(SLEEP);
+    let (_out, out_w) = nix::unistd::pipe().unwrap();
+    let action = Action::ReadFile {
+        path: "/etc/large".into(),
+        max_bytes: 1 << 20,
+    };
+    let session = ct.enter(action, &[out_w.as_fd()]).unwrap();
+    drop(out_w);
+    assert_eq!(ct.status().sessions, 1);
+    drop(session);
+    ct.until(|status| status.sessions == 0);
+}
+
+#[test]
 fn symlinks_to_the_host_lead_nowhere() {
     if !able() {
         return;

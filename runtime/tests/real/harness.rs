@@ -399,6 +399,17 @@ impl Ct {
         }
     }
 
+    /// Asks until the status is as wanted, but not forever.
+    pub fn until(&mut self, wanted: impl Fn(&Status) -> bool) {
+        let begin = std::time::Instant::now();
+        while !wanted(&self.status()) {
+            assert!(
+                begin.elapsed().as_millis() < PATIENCE as u128,
+                "it never came"
+            );
+        }
+    }
+
     /// Starts an entry; its session.
     pub fn enter(&mut self, action: Action, fds: &[BorrowedFd<'_>]) -> Result<Connection, String> {
         let (ours, theirs) = seqpacket::pair().unwrap();

@@ -228,9 +228,8 @@ fn peers_that_break_the_rules_are_cut_off() {
     assert_eq!(ct.say("echo fine"), "fine");
 }
 
-/// A guest process that makes children of the supervisor is no reason to lose track.
 #[test]
-fn signals_numbers_are_checked() {
+fn signal_numbers_are_checked() {
     if !able() {
         return;
     }

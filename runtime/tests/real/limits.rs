@@ -137,27 +137,40 @@ fn latency() {
     if !able() {
         return;
     }
-    let mut starts = Vec::new();
-    let mut execs = Vec::new();
-    for _ in 0..50 {
-        let mut place = Place::new();
-        let mut spec = place.spec(SLEEP);
-        place.v2(&mut spec);
-        spec.init = Init::Exec {
-            argv: vec!["/bin/sleep".into(), "1000".into()],
-        };
-        let begin = Instant::now();
-        let mut ct = place.start(&spec);
-        starts.push(begin.elapsed().as_micros());
-        let begin = Instant::now();
-        ct.exec(crate::harness::program(&["/bin/true"]));
-        execs.push(begin.elapsed().as_micros());
-    }
-    for (name, mut list) in [("start", starts), ("exec", execs)] {
-        list.sort_unstable();
-        println!(
-            "{name}: min {} median {} max {} µs",
-            list[0], list[25], list[49]
-        );
+    let controllers = [
+        "cpu", "cpuacct", "cpuset", "memory", "devices", "pids", "blkio",
+    ];
+    for (name, v1) in [("v2", &controllers[..0]), ("v1 and v2", &controllers)] {
+        let mut starts = Vec::new();
+        let mut execs = Vec::new();
+        for _ in 0..50 {
+            let mut place = Place::new();
+            let mut spec = place.spec(SLEEP);
+            place.v2(&mut spec);
+            for controller in v1 {
+                if let Some(dir) = place.v1(&mut spec, controller)
+                    && *controller == "cpuset"
+                {
+                    for file in ["cpuset.cpus", "cpuset.mems"] {
+                        let above = dir.parent().unwrap().join(file);
+                        fs::write(dir.join(file), fs::read(above).unwrap()).unwrap();
+                    }
+                }
+            }
+            spec.init = Init::Exec {
+                argv: vec!["/bin/sleep".into(), "1000".into()],
+            };
+            let begin = Instant::now();
+            let mut ct = place.start(&spec);
+            starts.push(begin.elapsed().as_micros());
+            let begin = Instant::now();
+            ct.exec(crate::harness::program(&["/bin/true"]));
+            execs.push(begin.elapsed().as_micros());
+        }
+        for (what, mut list) in [("start", starts), ("exec", execs)] {
+            list.sort_unstable();
+            let (min, median, max) = (list[0], list[25], list[49]);
+            println!("{name}: {what}: min {min} median {median} max {max} µs");
+        }
     }
 }
