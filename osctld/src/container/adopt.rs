@@ -2,6 +2,7 @@
 //! what a crash interrupted, and removing what is left of those that ended meanwhile.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use osctl_api::container::State;
 use osctl_api::names::Name;
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use osctl_runtime::control::{ExitRecord, How, State as Stage};
-use osctl_runtime::spec::EXIT_FILE;
+use osctl_runtime::spec::{EXIT_FILE, Init, SPEC_FILE, Spec};
 use tokio::time::timeout;
 
 use super::config::Config;
 use super::lifecycle::KILL_LIMIT;
+use super::plan::Mode;
 use super::verdict::Request;
 use super::{Container, Pending, Run, blocking, watch};
 use crate::daemon::Daemon;
@@ -25,6 +27,8 @@ use crate::supervisor::unsigned;
 
 /// How long a supervisor may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Largest specification, bytes.
+const MAX_SPEC: u64 = 1024 * 1024;
 /// Largest exit record, bytes.
 const MAX_RECORD: u64 = 64 * 1024;
 
@@ -228,11 +232,16 @@ impl Container {
                         init_pid: unsigned(pid),
                         started_at,
                         warnings: status.warnings,
+                        mode: mode_of(&run_dir),
                     },
                     events,
                 )
             }
-            _ => self.await_init(link, events).await?,
+            // It was being started when the last daemon ended: what became of that is seen now.
+            _ => match self.await_init(link, events, mode_of(&run_dir)).await {
+                Ok(run) => run,
+                Err(_) => return self.ended_unseen(daemon).await,
+            },
         };
         self.set_running(daemon, run);
         let frozen = daemon.cgroups.is_frozen(&self.node()?).unwrap_or(false);
@@ -260,7 +269,8 @@ impl Container {
 
     /// It ended while no daemon looked: cleans up, and notes what is to be done about it.
     async fn ended_unseen(self: &Arc<Self>, daemon: &Arc<Daemon>) -> Result<(), Error> {
-        let record = exit_record(&daemon.container_run_dir(&self.pool, &self.id));
+        let run_dir = daemon.container_run_dir(&self.pool, &self.id);
+        let (record, mode) = (exit_record(&run_dir), mode_of(&run_dir));
         self.clean_up(daemon).await?;
         let mut seen = self.seen.lock();
         seen.last_exit = Some(match &record {
@@ -271,7 +281,7 @@ impl Container {
             Some(ExitRecord {
                 how: How::Reboot, ..
             }) => Some(Pending::Reboot),
-            _ if seen.config.ephemeral => Some(Pending::Delete),
+            _ if seen.config.ephemeral && mode == Mode::Boot => Some(Pending::Delete),
             _ => None,
         };
         Ok(())
@@ -316,8 +326,23 @@ impl Container {
     }
 }
 
+/// What was started in a container, as the daemon that started it noted.
+fn mode_of(run_dir: &Path) -> Mode {
+    let read = || {
+        let root = Root::open_tree(run_dir, Symlinks::Refuse, Mounts::Refuse).ok()?;
+        let bytes = root.read(SPEC_FILE, MAX_SPEC).ok()?;
+        serde_json::from_slice::<Spec>(&bytes).ok()
+    };
+    match read() {
+        Some(Spec {
+            init: Init::Pause, ..
+        }) => Mode::Run,
+        _ => Mode::Boot,
+    }
+}
+
 /// What a supervisor left behind as its last word.
-fn exit_record(run_dir: &std::path::Path) -> Option<ExitRecord> {
+fn exit_record(run_dir: &Path) -> Option<ExitRecord> {
     let root = Root::open_tree(run_dir, Symlinks::Refuse, Mounts::Refuse).ok()?;
     let bytes = root
         .read(std::path::Path::new(EXIT_FILE), MAX_RECORD)

@@ -114,22 +114,22 @@ pub async fn release_all(_daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
 }
 
 impl Container {
-    /// Stops it whoever holds it: waits for a stop or start that is under way.
+    /// Stops it whoever holds it, when that operation has ended; kills it when it can't be stopped.
     async fn stop_for_export(
         self: &Arc<Self>,
         limit: Duration,
         message: Option<&str>,
     ) -> Result<()> {
-        match self.stop(StopMode::ShutdownOrKill, limit, message).await {
-            Err(e)
-                if matches!(
-                    e.code(),
-                    osctl_api::Code::Busy | osctl_api::Code::InvalidState
-                ) =>
-            {
-                self.kill().await
-            }
-            other => other,
+        let asked = async {
+            let hold = self.hold_wait("pool export").await?;
+            self.stop_held(StopMode::ShutdownOrKill, limit, message, &hold)
+                .await
+        };
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(())) => Ok(()),
+            // It was deleted meanwhile.
+            Ok(Err(e)) if e.code() == osctl_api::Code::NotFound => Ok(()),
+            _ => self.kill().await,
         }
     }
 }

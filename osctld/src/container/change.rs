@@ -74,6 +74,8 @@ impl Container {
         self.seen.lock().deleted = true;
         pool.remove_container(&self.id);
         drop((hold, moved_hold));
+        // Whoever waits for a state of it learns that it is no more.
+        self.state.send_replace(self.state());
         daemon
             .events
             .db("container", &pool.name, &self.id, Change::Remove);

@@ -63,6 +63,7 @@ pub async fn create(
     let container = Container::new(daemon, pool, id.clone(), placeholder, 1, State::Staged);
     pool.add_container(&container)?;
     let hold = container.hold("ct new")?;
+    let had_user = pool.user(&id).is_some();
     let made = build(daemon, pool, &container, &params, source, progress, cancel).await;
     match made {
         Ok(config) => {
@@ -75,7 +76,7 @@ pub async fn create(
         Err(error) => {
             container.seen.lock().deleted = true;
             pool.remove_container(&id);
-            if params.user.is_none() {
+            if params.user.is_none() && !had_user {
                 pool.drop_user_if_unused(daemon, &id).await;
             }
             Err(error.context(format!("cannot make container {}", container.label())))
@@ -117,7 +118,13 @@ async fn build(
         }
         None => pool
             .create_user_for_container(daemon, &container.id)
-            .await?
+            .await
+            .map_err(|e| match e.code() {
+                osctl_api::Code::AlreadyExists => {
+                    e.hint("use it with --user, or choose another id")
+                }
+                _ => e,
+            })?
             .name
             .clone(),
     };

@@ -152,31 +152,27 @@ impl Container {
     /// # Errors
     /// `InvalidState` when it doesn't run and is not to be waited for.
     pub async fn console(self: &Arc<Self>, wait: bool) -> Result<OwnedFd, Error> {
+        let mut states = self.watch_state();
         loop {
+            states.mark_unchanged();
+            if self.seen.lock().deleted {
+                return Err(Error::not_found(format!(
+                    "container {} is no more",
+                    self.label()
+                )));
+            }
             if let Some(run) = self.run() {
                 match run.link.console().await {
                     Err(e) if wait && e.code() == osctl_api::Code::Unavailable => {}
                     other => return other,
                 }
+            } else if !wait {
+                let run = self.entered("attach to the console of")?;
+                return run.link.console().await;
             }
-            if !wait {
-                return self
-                    .entered("attach to the console of")?
-                    .link
-                    .console()
-                    .await;
+            if states.changed().await.is_err() {
+                return Err(Error::unavailable("the daemon lets go of the container"));
             }
-            let mut states = self.watch_state();
-            let up = states
-                .wait_for(|s| matches!(s, State::Running | State::Frozen))
-                .await;
-            if up.is_err() || self.seen.lock().deleted {
-                return Err(Error::not_found(format!(
-                    "container {} is gone",
-                    self.label()
-                )));
-            }
-            drop(up);
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use osctl_api::container::{State, StopMode};
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use osctl_runtime::control::{Action, Exec};
+use osctl_runtime::spec::{SPEC_FILE, Spec};
 use tokio::time::timeout;
 
 use super::config::Config;
@@ -110,19 +111,14 @@ impl Container {
         };
         failpoint!("start.prepared");
         let (link, events) = supervisor::launch(&daemon.runtime, &spec).await?;
-        let run = self.await_init(link, events).await?;
+        let run = self.await_init(link, events, mode).await?;
         failpoint!("start.running");
         self.set_running(daemon, run);
         Ok(())
     }
 
     /// Makes everything on the host that the runtime expects, and the specification.
-    fn prepare(
-        &self,
-        daemon: &Daemon,
-        pool: &Pool,
-        mode: Mode,
-    ) -> Result<osctl_runtime::spec::Spec, Error> {
+    fn prepare(&self, daemon: &Daemon, pool: &Pool, mode: Mode) -> Result<Spec, Error> {
         let config = self.config();
         let user = pool.user(&config.user).ok_or_else(|| {
             Error::state(format!(
@@ -168,7 +164,9 @@ impl Container {
             cgroups,
             seccomp,
         };
-        plan::spec(&config, facts, mode)
+        let spec = plan::spec(&config, facts, mode)?;
+        note_spec(&run_dir, &spec)?;
+        Ok(spec)
     }
 
     /// Waits until init runs.
@@ -176,6 +174,7 @@ impl Container {
         self: &Arc<Self>,
         link: Arc<Link>,
         mut events: Events,
+        mode: Mode,
     ) -> Result<(Run, Events), Error> {
         let waited = timeout(START_LIMIT, async {
             loop {
@@ -218,6 +217,7 @@ impl Container {
                 init_pid,
                 started_at,
                 warnings,
+                mode,
             },
             events,
         ))
@@ -276,7 +276,18 @@ impl Container {
         if self.judge(Request::Shutdown, "stop")? == Verdict::Nothing {
             return Ok(());
         }
-        let _hold = self.hold("ct stop")?;
+        let hold = self.hold("ct stop")?;
+        self.stop_held(mode, limit, message, &hold).await
+    }
+
+    /// Stops it under a lock that is held already.
+    pub(super) async fn stop_held(
+        self: &Arc<Self>,
+        mode: StopMode,
+        limit: Duration,
+        message: Option<&str>,
+        _hold: &Hold,
+    ) -> Result<(), Error> {
         if self.judge(Request::Shutdown, "stop")? == Verdict::Nothing {
             return Ok(());
         }
@@ -554,6 +565,13 @@ fn reset_run_dir(dir: &std::path::Path) -> Result<(), Error> {
         .mode(0o700)
         .create(dir)
         .map_err(|e| Error::backend(format!("cannot make {}", dir.display()), e))
+}
+
+/// Keeps the specification beside the supervisor's socket, for the next daemon and for people.
+fn note_spec(run_dir: &std::path::Path, spec: &Spec) -> Result<(), Error> {
+    let failed = |e| Error::backend("cannot keep the specification", e);
+    let bytes = serde_json::to_vec(spec).map_err(|e| failed(e.into()))?;
+    std::fs::write(run_dir.join(SPEC_FILE), bytes).map_err(failed)
 }
 
 /// Notes that a container was started since the host was booted.

@@ -32,6 +32,7 @@ use osctl_api::names::{GroupPath, Name};
 use tokio::sync::{OwnedMutexGuard, watch as channel};
 
 use self::config::Config;
+use self::plan::Mode;
 use self::verdict::{Request, Verdict};
 use crate::blocking::blocking;
 use crate::cgroup::Node;
@@ -100,6 +101,8 @@ pub struct Run {
     pub started_at: i64,
     /// What was not as the specification asked.
     pub warnings: Vec<String>,
+    /// What was started.
+    pub mode: Mode,
 }
 
 /// Holds a container until it is dropped.

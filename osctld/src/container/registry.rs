@@ -70,6 +70,10 @@ impl Pool {
 
     /// Marks the configuration of a container: it is being deleted. Blocks.
     pub(super) fn mark_container_deleted(&self, id: &Name) -> Result<()> {
+        // A deletion that is tried again has its mark already.
+        if matches!(self.conf.containers.load(id.as_str()), Ok(None)) {
+            return Ok(());
+        }
         self.conf
             .containers
             .mark_deleting(id.as_str())

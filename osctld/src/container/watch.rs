@@ -39,12 +39,13 @@ impl Container {
         let Ok((daemon, pool)) = self.home() else {
             return;
         };
+        let booted;
         let reboot = {
             let mut seen = self.seen.lock();
             if seen.released {
                 return;
             }
-            seen.run = None;
+            booted = seen.run.take().is_none_or(|run| run.mode == Mode::Boot);
             seen.last_exit = Some(match &record {
                 Some(record) => describe(&record.how),
                 None => "its supervisor was killed".to_owned(),
@@ -77,7 +78,7 @@ impl Container {
             return;
         }
         self.set_state(State::Stopped);
-        if self.config().ephemeral && !daemon.is_shutting_down() {
+        if self.config().ephemeral && booted && !daemon.is_shutting_down() {
             if let Err(error) = self.delete_ephemeral().await {
                 tracing::error!(container = %self.label(), error = %error.chain(), "cannot delete an ephemeral container");
             }
