@@ -101,7 +101,7 @@ pub fn unpack(
         archive(&first, &mut members, root, limits)?
     } else {
         let mut image = Image::default();
-        rootfs(Some(first), &mut members, root, &mut image)?;
+        rootfs(Some(first), &mut members, root, limits, &mut image)?;
         image
     };
     drain(&mut members.into_inner())?;
@@ -114,9 +114,10 @@ fn rootfs<R: Read>(
     first: Option<Member>,
     members: &mut Members<R>,
     root: &Root,
+    limits: &Limits,
     image: &mut Image,
 ) -> Result<()> {
-    let mut extractor = Extractor::new(root)?;
+    let mut extractor = Extractor::new(root, limits.max_entries)?;
     let mut next = match first {
         Some(member) => Some(member),
         None => members.next_member()?,
@@ -303,6 +304,6 @@ fn base<R: Read>(
     image: &mut Image,
 ) -> Result<()> {
     let mut members = Members::new(decompress(outer, limits.max_bytes)?, limits);
-    rootfs(None, &mut members, root, image)?;
+    rootfs(None, &mut members, root, limits, image)?;
     drain(&mut members.into_inner())
 }

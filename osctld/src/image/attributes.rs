@@ -1,5 +1,6 @@
 //! What the extended headers of a member say about it, above all its extended attributes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -8,6 +9,8 @@ use crate::storage::is_kept_xattr;
 
 /// Extended attributes of one file; the kernel lists fewer.
 const MAX_XATTRS: usize = 2000;
+/// Warnings about one member.
+const MAX_WARNINGS: usize = 10;
 /// Largest value of an extended attribute, as the kernel has it.
 const MAX_XATTR: usize = 64 << 10;
 
@@ -44,59 +47,70 @@ impl Attributes {
             .collect()
     }
 
+    /// The extended attributes that are kept, sorted; those of the host are an error.
     pub(super) fn xattrs(
         &self,
         path: &[u8],
         warnings: &mut Vec<String>,
     ) -> Result<Vec<(OsString, Vec<u8>)>> {
-        let mut all: Vec<(OsString, Vec<u8>)> = Vec::new();
+        let mut all = BTreeMap::new();
         for (key, value) in &self.records {
-            let (name, value) = if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                (unescape(name), value.clone())
-            } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-                let Some(value) = base64(value) else {
-                    return Err(Error::member(path, "has an attribute that is not base64"));
-                };
-                (unescape(name), value)
-            } else if let Some(which) = key.strip_prefix(b"SCHILY.acl.") {
-                let name: &[u8] = match which {
-                    b"access" => b"system.posix_acl_access",
-                    b"default" => b"system.posix_acl_default",
-                    _ => continue,
-                };
-                match acl::from_text(value) {
-                    Ok(Some(list)) => (name.to_vec(), list),
-                    Ok(None) => continue,
-                    Err(problem) => {
-                        warnings.push(format!("{:?}: {problem}; left out", super::shown(path)));
-                        continue;
+            let Some((name, value)) = attribute(key, value).or_else(|problem| match problem {
+                Problem::Bad(problem) => Err(Error::member(path, problem)),
+                Problem::Warning(text) => {
+                    if warnings.len() < MAX_WARNINGS {
+                        warnings.push(format!("{:?}: {text}; left out", super::shown(path)));
                     }
+                    Ok(None)
                 }
-            } else {
+            })?
+            else {
                 continue;
             };
             if name.starts_with(b"trusted.") {
                 let name = super::shown(&name);
-                return Err(Error::member(
-                    path,
-                    format!("has {name:?}, which belongs to the host"),
-                ));
+                let problem = format!("has {name:?}, which belongs to the host");
+                return Err(Error::member(path, problem));
             }
             let name = OsString::from_vec(name);
             if !is_kept_xattr(&name) {
                 continue;
             }
-            if all.len() > MAX_XATTRS {
-                return Err(Error::member(path, "has too many attributes"));
-            }
             if name.len() > 255 || value.len() > MAX_XATTR || name.as_encoded_bytes().contains(&0) {
                 return Err(Error::member(path, "has an attribute that is too long"));
             }
-            all.retain(|(n, _)| *n != name);
-            all.push((name, value));
+            all.insert(name, value);
+            if all.len() > MAX_XATTRS {
+                return Err(Error::member(path, "has too many attributes"));
+            }
         }
-        Ok(all)
+        Ok(all.into_iter().collect())
     }
+}
+
+type NamedValue = (Vec<u8>, Vec<u8>);
+
+enum Problem {
+    Bad(&'static str),
+    Warning(String),
+}
+
+/// Name and value of the extended attribute that a record is about.
+fn attribute(key: &[u8], value: &[u8]) -> std::result::Result<Option<NamedValue>, Problem> {
+    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+        return Ok(Some((unescape(name), value.to_vec())));
+    }
+    if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+        let value = base64(value).ok_or(Problem::Bad("has an attribute that is not base64"))?;
+        return Ok(Some((unescape(name), value)));
+    }
+    let name: &[u8] = match key {
+        b"SCHILY.acl.access" => b"system.posix_acl_access",
+        b"SCHILY.acl.default" => b"system.posix_acl_default",
+        _ => return Ok(None),
+    };
+    let list = acl::from_text(value).map_err(Problem::Warning)?;
+    Ok(list.map(|list| (name.to_vec(), list)))
 }
 
 fn hex(digit: u8) -> Option<u8> {

@@ -17,8 +17,9 @@ use super::member::{Kind, MAX_PATH, Member};
 use super::{Error, Result};
 use crate::storage::Meta;
 
-/// Attributes of directories are kept until the end; more of them fit no real image.
-const MAX_DEFERRED: usize = 64 << 20;
+/// Names and metadata of directories are kept until the end, in this many bytes; those of a
+/// million directories fit.
+const MAX_DEFERRED: usize = 256 << 20;
 /// Warnings that are kept.
 const MAX_WARNINGS: usize = 100;
 
@@ -34,8 +35,9 @@ pub(super) struct Extractor {
     dirs: BTreeMap<PathBuf, Meta>,
     deferred: usize,
     content: Content,
-    /// Members that were written.
+    /// Objects that were written.
     pub(super) entries: u64,
+    max_entries: u64,
     pub(super) warnings: Vec<String>,
 }
 
@@ -65,7 +67,7 @@ pub(super) fn relative(name: &[u8]) -> std::result::Result<PathBuf, &'static str
 
 impl Extractor {
     /// Unpacks below `root`, which is empty.
-    pub(super) fn new(root: &Root) -> Result<Extractor> {
+    pub(super) fn new(root: &Root, max_entries: u64) -> Result<Extractor> {
         let root = root
             .with(Symlinks::Refuse, Mounts::Refuse)
             .map_err(|e| Error::write(".", e))?;
@@ -76,6 +78,7 @@ impl Extractor {
             deferred: 0,
             content: Content::new(),
             entries: 0,
+            max_entries,
             warnings: Vec::new(),
         })
     }
@@ -88,7 +91,7 @@ impl Extractor {
             }
         }
         let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;
-        self.entries += 1;
+        self.count()?;
         let Some(name) = path.file_name() else {
             if member.kind != Kind::Dir {
                 return Err(Error::member(&member.path, "is the top and no directory"));
@@ -109,8 +112,18 @@ impl Extractor {
         done.map(drop)
     }
 
+    /// Counts an object; directories that only names of members make count as well.
+    fn count(&mut self) -> Result<()> {
+        self.entries += 1;
+        if self.entries > self.max_entries {
+            let max = self.max_entries;
+            return Err(Error::Limit(format!("more than {max} members, the limit")));
+        }
+        Ok(())
+    }
+
     /// Opens the directory `path`, making what is missing.
-    fn enter(&self, path: &Path, member: &Member) -> Result<Root> {
+    fn enter(&mut self, path: &Path, member: &Member) -> Result<Root> {
         let failed = |e: osctl_linux::error::Error| match e.errno() {
             Errno::ELOOP => Error::member(&member.path, "leads through a symbolic link"),
             Errno::ENOTDIR => {
@@ -132,7 +145,10 @@ impl Extractor {
         for component in path.components() {
             let name = component.as_os_str();
             match dir.mkdir(name, 0o755) {
-                Ok(()) => dir.chmod(name, 0o755).map_err(failed)?,
+                Ok(()) => {
+                    dir.chmod(name, 0o755).map_err(failed)?;
+                    self.count()?;
+                }
                 Err(e) if e.errno() == Errno::EEXIST => {}
                 Err(e) => return Err(failed(e)),
             }
@@ -320,13 +336,12 @@ impl Extractor {
     }
 
     fn defer(&mut self, path: PathBuf, meta: Meta) -> Result<()> {
-        self.deferred += meta
-            .xattrs
-            .iter()
-            .map(|(n, v)| n.len() + v.len())
-            .sum::<usize>();
+        let xattrs = meta.xattrs.iter().map(|(n, v)| n.len() + v.len());
+        self.deferred += xattrs.sum::<usize>() + path.as_os_str().len() + size_of::<Meta>();
         if self.deferred > MAX_DEFERRED {
-            return Err(Error::Limit("too many attributes of directories".into()));
+            return Err(Error::Limit(
+                "more directories than can be kept in memory".into(),
+            ));
         }
         self.dirs.insert(path, meta);
         Ok(())

@@ -15,7 +15,7 @@ const MAX_RELATIVE: usize = 2048;
 #[derive(Debug, Clone)]
 pub struct Cursor {
     base: Rc<Root>,
-    relative: PathBuf,
+    relative: Rc<Path>,
 }
 
 impl Cursor {
@@ -23,7 +23,7 @@ impl Cursor {
     pub fn top(tree: &Root) -> Result<Cursor> {
         Ok(Cursor {
             base: Rc::new(tree.with(Symlinks::Refuse, Mounts::Refuse)?),
-            relative: PathBuf::new(),
+            relative: Path::new("").into(),
         })
     }
 
@@ -32,7 +32,7 @@ impl Cursor {
         if self.relative.as_os_str().is_empty() {
             self.base.with(Symlinks::Refuse, Mounts::Refuse)
         } else {
-            self.base.dir(&self.relative)
+            self.base.dir(&*self.relative)
         }
     }
 
@@ -41,12 +41,12 @@ impl Cursor {
         if self.relative.as_os_str().len() + name.len() < MAX_RELATIVE {
             return Ok(Cursor {
                 base: Rc::clone(&self.base),
-                relative: self.relative.join(name),
+                relative: self.relative.join(name).into(),
             });
         }
         Ok(Cursor {
             base: Rc::new(self.open()?.dir(name)?),
-            relative: PathBuf::new(),
+            relative: Path::new("").into(),
         })
     }
 

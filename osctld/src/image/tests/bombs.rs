@@ -37,6 +37,12 @@ fn bombs() {
         .fold(Builder::new(), |b, i| b.file(&format!("{i}"), b""))
         .end();
     refused("entries", &many, "more than 1000 members");
+    let deep = "d/".repeat(1500) + "f";
+    let deep = Builder::new()
+        .pax(&[("path", deep.as_bytes())])
+        .file("f", b"")
+        .end();
+    refused("directories of names", &deep, "more than 1000 members");
     let metadata = |size: u64| {
         let mut b = Builder::new()
             .raw(b"metadata.yml", b'0', b"", |h| h.set_size(size))
