@@ -73,8 +73,12 @@ struct World {
 impl World {
     async fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
+        // No container is run: any file will do for the program that runs them.
+        let file = dir.path().join("osctld.toml");
+        std::fs::write(&file, format!("runtime = '{}'", file.display())).unwrap();
         let over = Overrides {
             run_dir: Some(dir.path().join("run")),
+            file: Some(file),
             ..Overrides::default()
         };
         let daemon = Daemon::new(Config::load(&over).unwrap()).unwrap();
