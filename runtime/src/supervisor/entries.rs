@@ -296,10 +296,12 @@ impl Entry {
     fn signal(&self, signal: i32, group: bool) {
         if let Some(child) = &self.resident {
             // It may have ended without being reaped yet.
-            let _ = match group {
-                true => process::pidfd_signal_group(child.pidfd.as_fd(), child.pid, signal),
-                false => process::pidfd_signal(child.pidfd.as_fd(), signal),
-            };
+            let pidfd = child.pidfd.as_fd();
+            let grouped = group && process::pidfd_signal_group(pidfd, child.pid, signal).is_ok();
+            // It leads a group of its own only after its first steps.
+            if !grouped {
+                let _ = process::pidfd_signal(pidfd, signal);
+            }
         }
     }
 

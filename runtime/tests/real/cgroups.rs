@@ -90,14 +90,14 @@ fn a_full_container_fails_entries_cleanly() {
         return;
     }
     let mut place = Place::new();
-    let mut spec = place.spec("while :; do sleep 1000; done");
+    let mut spec = place.spec(SLEEP);
     let Some(pids) = place.v1(&mut spec, "pids") else {
         println!("skipped: no v1 pids");
         return;
     };
     let mut ct = place.start(&spec);
-    // Init, its sleep and the supervisor.
-    fs::write(pids.join("pids.max"), "3").unwrap();
+    // Init and the supervisor.
+    fs::write(pids.join("pids.max"), "2").unwrap();
     let output = ct.sh("echo entered; (true) || echo cannot fork");
     assert!(output.out.starts_with("entered\n"), "{output:?}");
     assert!(
