@@ -315,6 +315,10 @@ impl Console<'_> {
     fn reattach(&mut self) -> Result<(), Failure> {
         self.session = None;
         self.pending.clear();
+        if matches!(self.beside, Beside::Stop(_)) {
+            // it was meant to stop: what is left is how that went
+            return Ok(());
+        }
         if self.guard.is_some() {
             let text = format!("{} stopped; Ctrl-a q detaches", self.name);
             self.ui.session_note(&text);

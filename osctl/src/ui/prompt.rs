@@ -15,7 +15,12 @@ const MAX_LINE: usize = 4096;
 /// When input can't be read, is not text, or has no end.
 pub fn ask(question: &str) -> Result<Option<String>, Failure> {
     let _ = Stream::Err.write_all(escape::line(question).as_bytes());
-    read_line(None)
+    let line = read_line(None);
+    if !Stream::In.is_tty() {
+        // an answer that was not typed does not end the line
+        let _ = Stream::Err.write_all(b"\n");
+    }
+    line
 }
 
 /// Asks for a secret: without echo on a terminal, else just reads a line.
