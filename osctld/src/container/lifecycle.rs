@@ -1,5 +1,8 @@
 //! Start, stop, kill, freeze and restart.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -571,7 +574,13 @@ fn reset_run_dir(dir: &std::path::Path) -> Result<(), Error> {
 fn note_spec(run_dir: &std::path::Path, spec: &Spec) -> Result<(), Error> {
     let failed = |e| Error::backend("cannot keep the specification", e);
     let bytes = serde_json::to_vec(spec).map_err(|e| failed(e.into()))?;
-    std::fs::write(run_dir.join(SPEC_FILE), bytes).map_err(failed)
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(run_dir.join(SPEC_FILE))
+        .map_err(failed)?;
+    file.write_all(&bytes).map_err(failed)
 }
 
 /// Notes that a container was started since the host was booted.

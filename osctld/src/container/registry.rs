@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use osctl_api::names::Name;
+use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
 use super::Container;
 use super::config::Config;
@@ -106,9 +108,14 @@ impl Pool {
 
     /// The log follows its container; one that can't be is left behind.
     pub(super) fn rename_container_log(&self, old: &Name, new: &Name) {
-        let moved = std::fs::rename(self.container_log(old), self.container_log(new));
-        if let Err(e) = moved.or_else(absent_is_fine) {
-            tracing::warn!(%old, %new, error = %e, "cannot rename the log of a container");
+        let logs = self.path.join("log/ct");
+        let moved = Root::open_tree(&logs, Symlinks::Refuse, Mounts::Refuse)
+            .and_then(|logs| logs.rename(format!("{old}.log"), format!("{new}.log")));
+        match moved {
+            Err(e) if e.errno() != Errno::ENOENT => {
+                tracing::warn!(%old, %new, error = %e, "cannot rename the log of a container");
+            }
+            _ => {}
         }
     }
 

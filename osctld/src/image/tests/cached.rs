@@ -1,3 +1,5 @@
+//! Images that are kept unpacked.
+
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 

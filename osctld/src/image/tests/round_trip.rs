@@ -1,3 +1,5 @@
+//! What is packed comes back as it was.
+
 use std::os::unix::fs::MetadataExt;
 
 use super::builder::{Builder, gzip, zstd};
