@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use osctl_api::container::State;
 use osctl_api::daemon::{Asset, Sick};
 
 use super::Daemon;
 use crate::assets::{self, Kind, check};
 use crate::blocking::blocking;
+use crate::container::Container;
 use crate::error::Result;
 use crate::pool::Pool;
 
@@ -55,7 +57,7 @@ impl Daemon {
         assets
     }
 
-    /// What is not well with the daemon and with these pools.
+    /// What is not well with the daemon, with these pools and with their containers.
     ///
     /// # Errors
     /// `Internal`.
@@ -73,16 +75,32 @@ impl Daemon {
                 assets: assets::invalid(daemon.assets()),
                 problems,
             }];
-            sick.extend(pools.iter().map(|pool| Sick {
-                kind: "pool".to_owned(),
-                pool: Some(pool.name.clone()),
-                id: Some(pool.name.to_string()),
-                assets: assets::invalid(pool.assets(&daemon)),
-                problems: pool.problems().iter().map(|p| p.to_string()).collect(),
-            }));
+            for pool in &pools {
+                sick.push(Sick {
+                    kind: "pool".to_owned(),
+                    pool: Some(pool.name.clone()),
+                    id: Some(pool.name.to_string()),
+                    assets: assets::invalid(pool.assets(&daemon)),
+                    problems: pool.problems().iter().map(|p| p.to_string()).collect(),
+                });
+                let containers = pool.containers();
+                // One that is being made has not everything yet.
+                let made = containers.iter().filter(|c| c.state() != State::Staged);
+                sick.extend(made.map(|c| daemon.sick_container(pool, c)));
+            }
             sick.retain(|s| !s.assets.is_empty() || !s.problems.is_empty());
             Ok(sick)
         })
         .await
+    }
+
+    fn sick_container(&self, pool: &Pool, container: &Container) -> Sick {
+        Sick {
+            kind: "container".to_owned(),
+            pool: Some(pool.name.clone()),
+            id: Some(container.id.to_string()),
+            assets: assets::invalid(container.assets(self, pool)),
+            problems: container.info(self, pool, None).error.into_iter().collect(),
+        }
     }
 }
