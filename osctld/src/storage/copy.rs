@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
 use nix::fcntl::OFlag;
+use nix::unistd::{getegid, geteuid};
 use osctl_linux::beneath::{Kind, Node, Root, Stat};
 
 use super::data::Copier;
+use super::meta::Owner;
 use super::{Cursor, Error, Meta, Result, Watch};
 
 /// What a copy came to.
@@ -18,6 +20,9 @@ pub struct Copied {
     /// Bytes of content of regular files, holes included.
     pub bytes: u64,
 }
+
+/// Of a directory: what is made in it gets its group.
+const SETGID: u32 = 0o2000;
 
 enum Step {
     Enter(Cursor, Cursor),
@@ -31,6 +36,8 @@ struct Copy<'a> {
     /// Where a file with several names was put first, and how many of its names are to come.
     links: HashMap<(u64, u64), (Cursor, OsString, u64)>,
     copier: Copier,
+    /// Whom new objects of the present directory belong to; most need no change.
+    owner: Owner,
     watch: Watch<'a>,
     done: Copied,
 }
@@ -45,6 +52,7 @@ pub fn copy_tree(from: &Root, to: &Root, watch: Watch<'_>) -> Result<Copied> {
         steps: Vec::new(),
         links: HashMap::new(),
         copier: Copier::new(),
+        owner: None,
         watch,
         done: Copied::default(),
     };
@@ -75,6 +83,8 @@ impl Copy<'_> {
         let stat = top.stat().map_err(failed)?;
         let meta = Meta::read(&top, &stat).map_err(failed)?;
         self.steps.push(Step::Leave(to.clone(), meta));
+        let inherits = target.stat(".").map_err(failed)?.mode & SETGID != 0;
+        self.owner = (!inherits).then(|| (geteuid().as_raw(), getegid().as_raw()));
         for entry in source.read_dir(".").map_err(failed)? {
             let name = entry.map_err(failed)?.name;
             if self.watch.is_cancelled() {
@@ -110,7 +120,9 @@ impl Copy<'_> {
             _ if stat.nlink > 1 && self.link(&stat, target, name)? => return Ok(true),
             Kind::Symlink => {
                 target.symlink(source.read_link(name)?, name)?;
-                target.chown(name, stat.uid, stat.gid)?;
+                if self.owner != Some((stat.uid, stat.gid)) {
+                    target.chown(name, stat.uid, stat.gid)?;
+                }
                 target.set_times(name, stat.atime, stat.mtime)?;
             }
             Kind::File => {
@@ -122,7 +134,7 @@ impl Copy<'_> {
                 let node = source.node(name)?;
                 let meta = Meta::read(&node, &stat)?;
                 target.mknod(name, kind, 0o600, stat.device())?;
-                meta.apply(&target.node(name)?, kind)?;
+                meta.apply_to(&target.node(name)?, kind, self.owner)?;
             }
         }
         if stat.nlink > 1 {
@@ -172,7 +184,7 @@ impl Copy<'_> {
         {
             return Ok(false);
         }
-        meta.apply(&Node::from(output), Kind::File)?;
+        meta.apply_to(&Node::from(output), Kind::File, self.owner)?;
         self.done.bytes = self.done.bytes.saturating_add(stat.size);
         watch.progress(self.done.bytes, None);
         Ok(true)

@@ -36,6 +36,25 @@ fn a_copy_has_everything() {
 }
 
 #[test]
+fn a_copy_into_a_directory_that_gives_its_group_has_its_own() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir_all(from.join("dir")).unwrap();
+    fs::create_dir(&to).unwrap();
+    for name in ["file", "dir/file"] {
+        fs::write(from.join(name), "").unwrap();
+    }
+    symlink("x", from.join("link")).unwrap();
+    tree(dir.path()).chown("to", 0, 1234).unwrap();
+    tree(dir.path()).chmod("to", 0o2755).unwrap();
+    copy_tree(&tree(&from), &tree(&to), Watch::none()).unwrap();
+    assert_same(&from, &to);
+}
+
+#[test]
 fn a_copy_to_another_file_system_has_everything() {
     use std::os::unix::fs::MetadataExt;
     let shm = std::path::Path::new("/dev/shm");

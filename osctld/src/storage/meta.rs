@@ -23,6 +23,9 @@ pub struct Meta {
     pub xattrs: Vec<(OsString, Vec<u8>)>,
 }
 
+/// Owner and group of an object, where they are known.
+pub(super) type Owner = Option<(u32, u32)>;
+
 /// Whether an extended attribute belongs to the content of a container. What the host keeps for
 /// itself (`trusted.*`) or decides by itself (security labels) does not.
 pub fn is_kept_xattr(name: &OsStr) -> bool {
@@ -74,9 +77,16 @@ impl Meta {
     /// Gives `node`, an object of `kind`, this metadata. Its content must be complete: writing
     /// would change the times and clear what setuid and capabilities say.
     pub fn apply(&self, node: &Node, kind: Kind) -> Result<()> {
+        self.apply_to(node, kind, None)
+    }
+
+    /// Like [`Meta::apply`], for an object of which the owner and group are known.
+    pub(super) fn apply_to(&self, node: &Node, kind: Kind, owner: Owner) -> Result<()> {
         // A change of owner clears setuid bits and capabilities; a list of access rights refines
         // the mode. Hence the order.
-        node.chown(self.uid, self.gid)?;
+        if owner != Some((self.uid, self.gid)) {
+            node.chown(self.uid, self.gid)?;
+        }
         if kind != Kind::Symlink {
             node.chmod(self.mode)?;
         }
