@@ -59,10 +59,11 @@ impl Queue {
         wanted: impl Fn(&Container) -> bool,
     ) {
         for container in pool.containers() {
-            if let Some(autostart) = container.config().autostart {
-                if container.state() == State::Stopped && wanted(&container) {
-                    self.add(container.id.clone(), autostart.priority);
-                }
+            if let Some(autostart) = container.config().autostart
+                && container.state() == State::Stopped
+                && wanted(&container)
+            {
+                self.add(container.id.clone(), autostart.priority);
             }
         }
         self.pump(daemon, pool);
@@ -148,10 +149,10 @@ async fn start(container: &Arc<Container>, pool: &Weak<Pool>) {
             }
         }
     }
-    if let Some(autostart) = container.config().autostart {
-        if loaded() {
-            tokio::time::sleep(Duration::from_secs(autostart.delay)).await;
-        }
+    if let Some(autostart) = container.config().autostart
+        && loaded()
+    {
+        tokio::time::sleep(Duration::from_secs(autostart.delay)).await;
     }
 }
 

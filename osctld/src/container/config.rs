@@ -498,7 +498,8 @@ mod tests {
     #[test]
     fn values_that_cannot_be_are_refused() {
         let id: osctl_api::names::Ref = "a".parse().unwrap();
-        let bad: Vec<Box<dyn Fn(&mut Set)>> = vec![
+        type Change = Box<dyn Fn(&mut Set)>;
+        let bad: Vec<Change> = vec![
             Box::new(|s| s.init_cmd = Some(vec!["sbin/init".into()])),
             Box::new(|s| s.init_cmd = Some(vec!["/a\0".into()])),
             Box::new(|s| s.seccomp = Some("relative".into())),

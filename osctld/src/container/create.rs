@@ -44,16 +44,10 @@ pub async fn create(
         .group
         .clone()
         .unwrap_or_else(GroupPath::default_group);
-    if !pool.has_group(&group) {
-        return Err(Error::not_found(format!(
-            "group {}:{group} does not exist",
-            pool.name
-        )));
-    }
     let source = source(&params)?;
     let placeholder = Config::new(
         params.user.clone().unwrap_or_else(|| id.clone()),
-        group,
+        group.clone(),
         Distribution::checked(
             "other".into(),
             "unknown".into(),
@@ -62,6 +56,15 @@ pub async fn create(
     );
     let container = Container::new(daemon, pool, id.clone(), placeholder, 1, State::Staged);
     pool.add_container(&container)?;
+    // After it is counted among the group's containers, the group can't be deleted any more.
+    if !pool.has_group(&group) {
+        container.seen.lock().deleted = true;
+        pool.remove_container(&id);
+        return Err(Error::not_found(format!(
+            "group {}:{group} does not exist",
+            pool.name
+        )));
+    }
     let hold = container.hold("ct new")?;
     let had_user = pool.user(&id).is_some();
     let made = build(daemon, pool, &container, &params, source, progress, cancel).await;

@@ -286,10 +286,10 @@ impl Container {
     }
 
     fn set_state(&self, state: State) {
-        if self.state.send_replace(state) != state {
-            if let Some(daemon) = self.daemon.upgrade() {
-                daemon.events.state(&self.pool, &self.id, state);
-            }
+        if self.state.send_replace(state) != state
+            && let Some(daemon) = self.daemon.upgrade()
+        {
+            daemon.events.state(&self.pool, &self.id, state);
         }
     }
 

@@ -78,10 +78,13 @@ impl Container {
             return;
         }
         self.set_state(State::Stopped);
-        if self.config().ephemeral && booted && !daemon.is_shutting_down() {
-            if let Err(error) = self.delete_ephemeral().await {
-                tracing::error!(container = %self.label(), error = %error.chain(), "cannot delete an ephemeral container");
-            }
+        if self.config().ephemeral
+            && booted
+            && !daemon.is_shutting_down()
+            && let Err(error) = self.delete_ephemeral().await
+        {
+            let error = error.chain();
+            tracing::error!(container = %self.label(), %error, "cannot delete an ephemeral container");
         }
     }
 }

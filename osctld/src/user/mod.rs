@@ -6,7 +6,7 @@
 mod create;
 mod map;
 #[cfg(test)]
-mod property;
+mod property_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
