@@ -61,8 +61,6 @@ impl Demo {
         process::run(&mut build, "cargo build")?;
         let image = template::ensure(TEMPLATE)?;
         self.daemon.ensure_running(&self.programs)?;
-        ui::step("waiting for the daemon");
-        self.osctl(&["ping", "30"])?;
         if !self.exists(&["pool", "show", POOL])? {
             ui::step(format!("making pool {POOL}"));
             let directory = self.daemon.pool_directory();
@@ -138,7 +136,6 @@ impl Demo {
         if self.programs.join("osctld").exists() {
             // It knows its containers, also those that outlived it.
             self.daemon.ensure_running(&self.programs)?;
-            self.osctl(&["ping", "30"])?;
             ui::step("stopping the containers");
             self.osctl(&["shutdown", "--force"])?;
         }

@@ -8,7 +8,7 @@ rm -f "$root"/etc/runit/runsvdir/default/getty-*
 install -d "$root"/etc/sv/getty-console
 cat > "$root"/etc/sv/getty-console/run <<'RUN'
 #!/bin/sh
-exec /sbin/agetty --noclear --keep-baud console 115200,38400,9600 linux
+exec chpst -P /sbin/agetty --noclear --keep-baud console 115200,38400,9600 linux
 RUN
 cat > "$root"/etc/sv/getty-console/finish <<'FINISH'
 #!/bin/sh

@@ -4,19 +4,22 @@
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::{Error, FileContext as _, Result};
-use crate::ui;
+use crate::{process, ui};
 
 /// Name of its cgroup in every hierarchy.
 const CGROUP: &str = "osctl-demo";
 
-/// How long it may take to stop.
+/// How long it may take to tell something, and to stop.
+const START_SECONDS: i64 = 60;
 const STOP_SECONDS: i64 = 60;
 
 /// The daemon of a scratch directory.
@@ -92,6 +95,11 @@ impl Daemon {
             .open(self.log())
             .of("open", self.log())?;
         let log_too = log.try_clone().of("open", self.log())?;
+        let notify = self.directory.join("notify.sock");
+        if notify.exists() {
+            fs::remove_file(&notify).of("remove", &notify)?;
+        }
+        let told = UnixDatagram::bind(&notify).of("bind", &notify)?;
         // A session of its own: it gets no signal of this terminal.
         let mut command = Command::new("setsid");
         command
@@ -99,12 +107,45 @@ impl Daemon {
             .arg("--run-dir")
             .arg(&run);
         command.arg("--config").arg(&config).current_dir("/");
+        command.env("NOTIFY_SOCKET", &notify);
         command.stdin(Stdio::null()).stdout(log).stderr(log_too);
-        let child = command.spawn().map_err(|source| Error::Spawn {
+        let failed = |source| Error::Spawn {
             program: "osctld".to_owned(),
             source,
-        })?;
-        fs::write(self.pid_file(), format!("{}\n", child.id())).of("write", self.pid_file())
+        };
+        let child = command.spawn().map_err(failed)?;
+        fs::write(self.pid_file(), format!("{}\n", child.id())).of("write", self.pid_file())?;
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        self.wait_until_ready(&told, &pidfd.map_err(|error| failed(error.into()))?)
+    }
+
+    /// Waits until it has its pools, which is the last that it tells.
+    fn wait_until_ready(&self, told: &UnixDatagram, pidfd: &OwnedFd) -> Result<()> {
+        let failed =
+            |what: &str| Error::Other(format!("osctld {what}: see {}", self.log().display()));
+        let timeout = Timespec {
+            tv_sec: START_SECONDS,
+            tv_nsec: 0,
+        };
+        let mut message = [0; 4096];
+        loop {
+            let mut ready = [
+                PollFd::new(told, PollFlags::IN),
+                PollFd::new(pidfd, PollFlags::IN),
+            ];
+            match poll(&mut ready, Some(&timeout)) {
+                Ok(0) => return Err(failed("did not start in time")),
+                Err(Errno::INTR) => process::check_interrupted()?,
+                Err(error) => return Err(failed(&format!("can not be waited for ({error})"))),
+                Ok(_) if ready[0].revents().is_empty() => return Err(failed("did not start")),
+                Ok(_) => {
+                    let read = told.recv(&mut message).of("read", "the notify socket")?;
+                    if message[..read].starts_with(b"STATUS=Pools imported") {
+                        return Ok(());
+                    }
+                }
+            }
+        }
     }
 
     /// The process of the pid file, if it still is this daemon.
