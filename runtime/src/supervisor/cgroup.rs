@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use osctl_linux::error::{Context, Error, Result};
-use osctl_linux::process::Cloned;
+use osctl_linux::process::{Cloned, SingleThread};
 use osctl_runtime::spec::Spec;
 
 use super::launch::DIRECTORY;
@@ -138,27 +138,28 @@ impl Cgroups {
 
     fn step_outside(&self) -> Result<()> {
         for parent in self.counting().filter_map(|dir| dir.parent()) {
-            join(parent, 0)?;
+            enter(parent)?;
         }
         Ok(())
     }
 
     fn step_inside(&self) -> Result<()> {
-        self.counting().try_for_each(|dir| join(dir, 0))
+        self.counting().try_for_each(|dir| enter(dir))
     }
 
-    /// Moves a process and the caller, whose later children are then born there, into every v1
-    /// cgroup. Moving costs a grace period of the kernel, a fork costs nothing.
-    pub fn join_v1(&self, pid: i32) -> Result<()> {
-        for dir in &self.v1 {
-            join(dir, pid)?;
-            join(dir, 0)?;
-        }
-        Ok(())
+    /// Moves the caller into every v1 cgroup, where its later children are then born: that costs
+    /// nothing, while moving one of them would cost a grace period of the kernel.
+    pub fn enter_v1(&self, _witness: &SingleThread) -> Result<()> {
+        self.v1.iter().try_for_each(|dir| enter(dir))
     }
 
-    /// Moves a process that was made outside into the v2 cgroup of init.
+    /// Moves a process that was made outside into the cgroups of init.
     pub fn place(&self, pid: i32) -> Result<()> {
+        self.place_v2(pid)?;
+        self.v1.iter().try_for_each(|dir| join(dir, pid))
+    }
+
+    fn place_v2(&self, pid: i32) -> Result<()> {
         match &self.payload {
             None => Ok(()),
             Some(payload) => join_at(payload.as_fd(), "cgroup.procs", pid),
@@ -169,7 +170,7 @@ impl Cgroups {
     /// v1 cgroup.
     pub fn place_entered(&self, pid: i32) -> Result<()> {
         if let Some(leaf) = self.leaf()? {
-            join_at(leaf.as_fd(), "cgroup.procs", pid).or_else(|_| self.place(pid))?;
+            join_at(leaf.as_fd(), "cgroup.procs", pid).or_else(|_| self.place_v2(pid))?;
         }
         self.v1.iter().try_for_each(|dir| join(dir, pid))
     }
@@ -179,7 +180,12 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
     nix::fcntl::open(path, DIRECTORY, Mode::empty()).call(|| format!("open({path:?})"))
 }
 
-/// 0 is the caller.
+/// Moves the caller, which has a single thread. As one that moves itself it needs no lock against
+/// threads that come and go, for which the kernel would wait.
+fn enter(dir: &Path) -> Result<()> {
+    std::fs::write(dir.join("tasks"), "0").call(|| format!("write({dir:?}/tasks, 0)"))
+}
+
 fn join(dir: &Path, pid: i32) -> Result<()> {
     std::fs::write(dir.join("cgroup.procs"), pid.to_string())
         .call(|| format!("write({dir:?}/cgroup.procs, {pid})"))

@@ -65,6 +65,9 @@ pub fn launch(
     if spec.time_namespace {
         own_clocks(proc).step("time namespace")?;
     }
+    // Before the rules of the container's cgroup for devices are this process' too.
+    let dev = DevTree::build(spec).step("dev")?;
+    cgroups.enter_v1(witness).step("cgroup")?;
     let (channel, theirs) = Channel::pair().step("process")?;
     let namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID;
     let (init, placement) = cgroups
@@ -78,16 +81,15 @@ pub fn launch(
     };
     drop(theirs);
     let mut warnings = Vec::new();
-    match furnish(
-        spec,
-        proc,
-        cgroups,
-        &init,
-        &channel,
-        placement,
-        &mut warnings,
-    ) {
-        Ok((userns, dev)) => Ok(Launched {
+    let furnished = furnish(spec, proc, &dev, &init, &channel, &mut warnings);
+    match furnished.and_then(|userns| {
+        if placement == Placement::Outside {
+            cgroups.place(init.pid).step("cgroup")?;
+        }
+        channel.send(&Order::Placed, &[]).step("cgroup")?;
+        Ok(userns)
+    }) {
+        Ok(userns) => Ok(Launched {
             init,
             channel,
             userns,
@@ -104,12 +106,11 @@ pub fn launch(
 fn furnish(
     spec: &Spec,
     proc: &HostProc,
-    cgroups: &Cgroups,
+    dev: &DevTree,
     init: &Child,
     channel: &Channel,
-    placement: Placement,
     warnings: &mut Vec<String>,
-) -> Result<(OwnedFd, DevTree), LaunchError> {
+) -> Result<OwnedFd, LaunchError> {
     let map =
         |name: &str, map: &[IdMapping]| proc.write(&format!("{}/{name}", init.pid), &map_text(map));
     map("uid_map", &spec.uid_map).step("uid map")?;
@@ -119,7 +120,6 @@ fn furnish(
 
     let userns = proc.namespace(init.pid, "user").step("user namespace")?;
     let rootfs = rootfs(spec, userns.as_fd()).step("rootfs")?;
-    let dev = DevTree::build(spec).step("dev")?;
     let trees = [rootfs.as_fd(), dev.as_fd()];
     channel.send(&Order::Base, &trees).step("rootfs")?;
     for wanted in &spec.mounts {
@@ -131,12 +131,7 @@ fn furnish(
             warnings.push(format!("cannot set oom_score_adj: {error}"));
         }
     }
-    if placement == Placement::Outside {
-        cgroups.place(init.pid).step("cgroup")?;
-    }
-    cgroups.join_v1(init.pid).step("cgroup")?;
-    channel.send(&Order::Placed, &[]).step("cgroup")?;
-    Ok((userns, dev))
+    Ok(userns)
 }
 
 fn map_text(map: &[IdMapping]) -> String {
