@@ -112,7 +112,8 @@ impl Ours {
 
     /// Makes a container of an image.
     pub fn create(&self, id: &str, image: &Path) -> Result<()> {
-        process::run(&mut self.creation(id, image), "osctl ct new")
+        let mut command = self.creation(id, image);
+        process::output(command.arg("--quiet"), "osctl ct new").map(drop)
     }
 
     /// The command that makes a container of an image.
@@ -171,7 +172,8 @@ impl Ours {
     /// Runs a command that is not measured.
     pub fn run(&self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(arguments);
-        process::run(&mut command, &format!("osctl {}", arguments.join(" ")))
+        let name = format!("osctl {}", arguments.join(" "));
+        process::output(command.arg("--quiet"), &name).map(drop)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -11,7 +11,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use crate::error::{FileContext as _, Result};
 
 /// What is recorded.
-const EVENTS: [&str; 10] = [
+const EVENTS: [&str; 8] = [
     "sched/sched_process_fork",
     "sched/sched_process_exec",
     "sched/sched_process_exit",
@@ -20,8 +20,6 @@ const EVENTS: [&str; 10] = [
     "syscalls/sys_enter_clone3",
     "syscalls/sys_enter_pivot_root",
     "syscalls/sys_enter_setns",
-    "syscalls/sys_enter_umount2",
-    "syscalls/sys_enter_rmdir",
 ];
 /// Per processor.
 const BUFFER_KIB: &str = "4096";
