@@ -18,7 +18,7 @@ const SHORTCUTS: [&str; 6] = ["ct", "group", "healthcheck", "id-range", "pool", 
 /// Runs the command that `arguments` name and returns the exit status.
 pub fn run(arguments: Vec<OsString>) -> u8 {
     let arguments = with_shortcut(arguments);
-    let matches = match tree::lazy().try_get_matches_from(&arguments) {
+    let matches = match tree::parse(&arguments) {
         Ok(matches) => matches,
         Err(e) => return not_parsed(&e, &arguments),
     };
@@ -152,7 +152,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<ArgMatches, clap::Error> {
-        tree::lazy().try_get_matches_from(line.split(' '))
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        tree::parse(&arguments)
     }
 
     fn words(line: &str) -> Vec<String> {
@@ -169,6 +170,46 @@ mod tests {
     #[test]
     fn the_whole_tree_is_sound() {
         tree::whole().debug_assert();
+    }
+
+    #[test]
+    fn what_was_typed_is_parsed_as_by_the_whole_tree() {
+        let text = |result: Result<ArgMatches, clap::Error>| match result {
+            Ok(matches) => format!("{matches:?}"),
+            Err(error) => error.render().to_string(),
+        };
+        for line in [
+            "osctl",
+            "osctl ct",
+            "osctl c",
+            "osctl xt",
+            "osctl xt start p",
+            "osctl --help",
+            "osctl -h",
+            "osctl help ct",
+            "osctl hel ct st",
+            "osctl ct -jh",
+            "osctl ct --help",
+            "osctl ct st web1",
+            "osctl ct strat web1",
+            "osctl ct foo start",
+            "osctl ct start",
+            "osctl ct start a b",
+            "osctl ct start --nope a",
+            "osctl ct set",
+            "osctl ct set memory web1",
+            "osctl ct set memory-limit web1 1G",
+            "osctl ct exec web1 ct ls -h",
+            "osctl -j ct ls -o id -S running",
+            "osctl ct log path",
+            "osctl pool autostart",
+            "osctl user ls ct",
+            "osctl --version",
+        ] {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let whole = tree::whole().try_get_matches_from(&arguments);
+            assert_eq!(text(parse(line)), text(whole), "{line}");
+        }
     }
 
     #[test]

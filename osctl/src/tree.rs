@@ -1,7 +1,8 @@
 //! The tree of commands: from tables of verbs to clap's tree and back to the verb that was named.
 //!
-//! The commands below a noun are described to clap only when that noun was typed, which keeps the
-//! start short.
+//! What the command line can't mean is there for clap by its name only, which keeps the start short.
+
+use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -75,9 +76,7 @@ impl Node {
     }
 
     fn command(&self) -> Command {
-        let command = Command::new(self.name())
-            .visible_aliases(&self.names[1..])
-            .hide(self.hidden);
+        let command = self.bare();
         match &self.body {
             Body::Verb { augment, .. } => without_clashes(augment(command)),
             Body::Group { about, nodes } => {
@@ -87,18 +86,33 @@ impl Node {
         }
     }
 
-    fn deferred(&self) -> Command {
+    /// Whether clap may take one of `words` for it.
+    fn may_be(&self, words: &[&str]) -> bool {
+        let named = |word: &&str| self.names.iter().any(|name| name.starts_with(word));
+        words.iter().any(named)
+    }
+
+    /// Described as far as `words` may be about it.
+    fn sketch(&self, words: &[&str]) -> Command {
         match &self.body {
-            Body::Verb { .. } => self.command(),
-            Body::Group { about, .. } => prepare(
-                Command::new(self.name())
-                    .visible_aliases(&self.names[1..])
-                    .hide(self.hidden)
-                    .about(*about),
-            )
-            .defer(fill),
+            Body::Group { about, nodes } if self.may_be(words) => {
+                let command = prepare(self.bare().about(*about));
+                command.subcommands(sketches(nodes, words))
+            }
+            Body::Verb { .. } if self.may_be(words) => self.command(),
+            _ => self.bare(),
         }
     }
+
+    fn bare(&self) -> Command {
+        Command::new(self.name())
+            .visible_aliases(&self.names[1..])
+            .hide(self.hidden)
+    }
+}
+
+fn sketches(nodes: &'static [Node], words: &[&str]) -> impl Iterator<Item = Command> {
+    nodes.iter().map(|node| node.sketch(words))
 }
 
 fn run<T: Verb>(matches: &ArgMatches, cx: &mut Context) -> Outcome {
@@ -114,17 +128,6 @@ fn prepare(command: Command) -> Command {
         .arg_required_else_help(true)
         .subcommand_value_name("COMMAND")
         .subcommand_help_heading("Commands")
-}
-
-/// Describes what is below a noun of the root.
-fn fill(command: Command) -> Command {
-    let node = crate::commands::ROOT
-        .iter()
-        .find(|n| n.name() == command.get_name());
-    match node.map(|n| &n.body) {
-        Some(Body::Group { nodes, .. }) => command.subcommands(nodes.iter().map(Node::command)),
-        _ => command,
-    }
 }
 
 /// Options that every command has.
@@ -199,9 +202,22 @@ fn root() -> Command {
     prepare(command)
 }
 
-/// The tree as it is parsed with.
-pub fn lazy() -> Command {
-    root().subcommands(crate::commands::ROOT.iter().map(Node::deferred))
+/// What `arguments` mean.
+///
+/// # Errors
+/// What there is to tell the user instead: a mistake of theirs, or the help that they asked for.
+pub fn parse(arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let words: Vec<&str> = arguments
+        .iter()
+        .skip(1)
+        .filter_map(|a| a.to_str())
+        .collect();
+    let mut sketch = root().subcommands(sketches(crate::commands::ROOT, &words));
+    let parsed = sketch.try_get_matches_from_mut(arguments);
+    // Taking it apart takes as long as building it, and this process does not live long.
+    std::mem::forget(sketch);
+    // What is told to people is told by the whole tree.
+    parsed.or_else(|_| whole().try_get_matches_from(arguments))
 }
 
 /// The whole tree.
