@@ -81,6 +81,23 @@ impl Client {
         Ok(self.call_fds(params, &[] as &[OwnedFd])?.reply)
     }
 
+    /// Calls a method that replies once; `read` is given its reply as JSON text and may take only
+    /// part of it.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn call_read<M: Method, T>(
+        &mut self,
+        params: &M,
+        read: impl FnOnce(&str) -> serde_json::Result<T>,
+    ) -> Result<T, Error> {
+        self.send(params, false, &[] as &[OwnedFd])?;
+        let frame = self.receive_frame()?;
+        match wire::read_reply(&frame.bytes, read)? {
+            Decoded::Last(reply) | Decoded::Continues(reply) => Ok(reply),
+        }
+    }
+
     /// Calls a method that replies once, with file descriptors both ways.
     ///
     /// # Errors
@@ -169,9 +186,14 @@ impl Client {
     fn receive<T: serde::de::DeserializeOwned>(
         &mut self,
     ) -> Result<(Decoded<T>, Vec<OwnedFd>), Error> {
+        let frame = self.receive_frame()?;
+        Ok((wire::decode_reply(&frame.bytes)?, frame.fds))
+    }
+
+    fn receive_frame(&mut self) -> Result<wire::Frame, Error> {
         loop {
             if let Some(frame) = self.decoder.next_frame()? {
-                return Ok((wire::decode_reply(&frame.bytes)?, frame.fds));
+                return Ok(frame);
             }
             match self.decoder.receive(self.socket.as_fd()) {
                 Ok(0) => return Err(lost(None)),

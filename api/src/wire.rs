@@ -149,6 +149,17 @@ pub enum Decoded<T> {
 /// # Errors
 /// The error that the server replied; `Internal` when the frame is not a reply.
 pub fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<Decoded<T>, Error> {
+    read_reply(frame, |text| serde_json::from_str(text))
+}
+
+/// As [`decode_reply`], with the JSON text of the parameters read by `read`.
+///
+/// # Errors
+/// As [`decode_reply`].
+pub fn read_reply<T>(
+    frame: &[u8],
+    read: impl FnOnce(&str) -> serde_json::Result<T>,
+) -> Result<Decoded<T>, Error> {
     let bad = |e: &serde_json::Error| {
         Error::with_source(
             Code::Internal,
@@ -161,7 +172,7 @@ pub fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<Decoded<T>, Err
     if let Some(name) = reply.error {
         return Err(decode_error(&name, raw));
     }
-    let value = serde_json::from_str(raw).map_err(|e| bad(&e))?;
+    let value = read(raw).map_err(|e| bad(&e))?;
     Ok(if reply.continues {
         Decoded::Continues(value)
     } else {

@@ -72,6 +72,19 @@ impl Daemon {
         self.with(|c| c.call(params))
     }
 
+    /// Calls a method that replies once; `read` is given its reply as JSON text and may take only
+    /// part of it.
+    ///
+    /// # Errors
+    /// As [`Daemon::call`].
+    pub fn call_read<M: Method, T>(
+        &mut self,
+        params: &M,
+        read: impl FnOnce(&str) -> serde_json::Result<T>,
+    ) -> Result<T, Failure> {
+        self.with(|c| c.call_read(params, read))
+    }
+
     /// Calls a method that replies once, with file descriptors both ways.
     ///
     /// # Errors

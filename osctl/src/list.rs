@@ -2,14 +2,18 @@
 
 use std::cmp::Ordering;
 
-use osctl_api::{Code, Error};
+use osctl_api::{Code, Error, Method};
 use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::failure::{DONE, Failure, Outcome};
 use crate::order::compare;
+use crate::rows::{self, Wanted};
 use crate::ui::Stream;
 use crate::ui::table::{self, Column, Kind, Style, Table};
+
+/// Member of an object that holds its user attributes.
+const ATTRIBUTES: &str = "attrs";
 
 // no doc comments on the two structs: clap would make them the text of the commands
 
@@ -107,6 +111,28 @@ impl View {
     pub fn uses(&self, names: &[&str]) -> bool {
         let mut columns = self.columns.iter().chain(&self.sort);
         columns.any(|c| names.contains(&c.name.as_str()))
+    }
+
+    /// Has the daemon carry out a method whose reply has a list at `key`, and takes of each object
+    /// what [`View::print_list`] shows.
+    ///
+    /// # Errors
+    /// As [`crate::context::Daemon::call`].
+    pub fn call<M: Method>(
+        &self,
+        cx: &mut Context,
+        params: &M,
+        key: &'static str,
+    ) -> Result<Vec<Value>, Failure> {
+        let columns = self.columns.iter().chain(&self.sort);
+        let mut names: Vec<&str> = columns.map(|c| c.name.as_str()).collect();
+        names.push(ATTRIBUTES);
+        let wanted = match cx.ui.json && !self.chosen {
+            true => Wanted::All,
+            false => Wanted::Only(&names),
+        };
+        cx.daemon
+            .call_read(params, |reply| rows::read(reply, key, wanted))
     }
 
     /// Prints a list of objects.

@@ -8,6 +8,7 @@ mod failure;
 mod list;
 mod man;
 mod order;
+mod rows;
 mod terminal;
 mod tree;
 mod ui;

@@ -12,7 +12,9 @@ fn hostile(c: char) -> bool {
 }
 
 fn escape(text: &str, keep: fn(char) -> bool) -> Cow<'_, str> {
-    if !text.chars().any(|c| hostile(c) && !keep(c)) {
+    if text.bytes().all(|b| matches!(b, b' '..=b'~'))
+        || !text.chars().any(|c| hostile(c) && !keep(c))
+    {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

@@ -1,5 +1,7 @@
 //! Tables: which columns there are, how a value looks, and the two layouts.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
@@ -108,9 +110,17 @@ pub struct Style {
 }
 
 /// The text of a value.
-pub fn cell(kind: Kind, value: &Value, parsable: bool) -> String {
+pub fn cell(kind: Kind, value: &Value, parsable: bool) -> Cow<'_, str> {
     match value {
-        Value::Null => "-".to_owned(),
+        Value::Null => Cow::Borrowed("-"),
+        Value::String(s) if s.is_empty() => Cow::Borrowed("-"),
+        Value::String(s) => escape::line(s),
+        other => Cow::Owned(long_cell(kind, other, parsable)),
+    }
+}
+
+fn long_cell(kind: Kind, value: &Value, parsable: bool) -> String {
+    match value {
         Value::Bool(b) => b.to_string(),
         Value::Number(n) if parsable => n.to_string(),
         Value::Number(n) => match (kind, n.as_u64()) {
@@ -121,8 +131,7 @@ pub fn cell(kind: Kind, value: &Value, parsable: bool) -> String {
             (Kind::Time, _) => n.as_i64().map_or_else(|| n.to_string(), human::time),
             _ => n.to_string(),
         },
-        Value::String(s) if s.is_empty() => "-".to_owned(),
-        Value::String(s) => escape::line(s).into_owned(),
+        Value::Null | Value::String(_) => cell(kind, value, parsable).into_owned(),
         Value::Array(a) if a.is_empty() => "-".to_owned(),
         Value::Array(a) => a
             .iter()
@@ -141,27 +150,33 @@ pub fn cell(kind: Kind, value: &Value, parsable: bool) -> String {
     }
 }
 
-fn paint(kind: Kind, text: String, style: Style) -> String {
-    if !style.colour || kind != Kind::State {
-        return text;
-    }
-    let code = match text.trim() {
+/// Adds a text to a line, in the colour of what it says.
+fn paint(line: &mut String, kind: Kind, text: &str, style: Style) {
+    let code = match text {
+        _ if !style.colour || kind != Kind::State => "",
         "running" | "active" => "32",
         "starting" | "stopping" | "importing" | "staged" => "33",
         "frozen" => "36",
         "error" | "disabled" => "31",
-        _ => return text,
+        _ => "",
     };
-    format!("\x1b[{code}m{text}\x1b[0m")
+    if code.is_empty() {
+        line.push_str(text);
+    } else {
+        line.extend(["\x1b[", code, "m", text, "\x1b[0m"]);
+    }
 }
 
-fn pad(text: &str, width: usize, right: bool) -> String {
-    let space = " ".repeat(width.saturating_sub(text.width()));
-    if right {
-        format!("{space}{text}")
-    } else {
-        format!("{text}{space}")
+/// How many columns of a terminal a text takes.
+fn width(text: &str) -> usize {
+    match text.is_ascii() {
+        true => text.len(),
+        false => text.width(),
     }
+}
+
+fn spaces(line: &mut String, count: usize) {
+    line.extend(std::iter::repeat_n(' ', count));
 }
 
 /// One line for each row.
@@ -169,69 +184,66 @@ pub fn columns(columns: &[Column], rows: &[Value], style: Style) -> String {
     if columns.is_empty() {
         return String::new();
     }
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| {
+    let mut lines: Vec<Vec<Cow<'_, str>>> = Vec::with_capacity(rows.len() + 1);
+    if style.header {
+        lines.push(
             columns
                 .iter()
-                .map(|c| cell(c.kind, c.value(row), style.parsable))
-                .collect()
-        })
-        .collect();
-    let heads: Vec<String> = columns.iter().map(|c| c.name.to_uppercase()).collect();
-    let width = |i: usize| {
-        let head = if style.header { heads[i].width() } else { 0 };
-        cells
+                .map(|c| c.name.to_uppercase().into())
+                .collect(),
+        );
+    }
+    lines.extend(rows.iter().map(|row| {
+        columns
             .iter()
-            .map(|r| r[i].width())
-            .max()
-            .unwrap_or(0)
-            .max(head)
-    };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+            .map(|c| cell(c.kind, c.value(row), style.parsable))
+            .collect()
+    }));
+    let mut widths = vec![0; columns.len()];
+    for line in &lines {
+        for (widest, text) in widths.iter_mut().zip(line) {
+            *widest = width(text).max(*widest);
+        }
+    }
     let mut out = String::new();
-    let mut write = |row: &[String], paint_cells: bool| {
-        for (i, text) in row.iter().enumerate() {
+    for (number, line) in lines.iter().enumerate() {
+        let kind = |i: usize| match number == 0 && style.header {
+            true => Kind::Text,
+            false => columns[i].kind,
+        };
+        for (i, text) in line.iter().enumerate() {
+            let fill = widths[i] - width(text);
             let right = columns[i].kind.is_numeric();
-            // the last column is not filled up: no line ends with spaces
-            let last = i + 1 == row.len() && !right;
-            let mut text = if last {
-                text.clone()
-            } else {
-                pad(text, widths[i], right)
-            };
-            if paint_cells {
-                text = paint(columns[i].kind, text, style);
-            }
             if i > 0 {
                 out.push_str("  ");
             }
-            out.push_str(&text);
+            if right {
+                spaces(&mut out, fill);
+            }
+            paint(&mut out, kind(i), text, style);
+            // the last column is not filled up: no line ends with spaces
+            if !right && i + 1 < line.len() {
+                spaces(&mut out, fill);
+            }
         }
         out.push('\n');
-    };
-    if style.header {
-        write(&heads, false);
-    }
-    for row in &cells {
-        write(row, true);
     }
     out
 }
 
 /// One line for each column of a single row.
 pub fn rows(columns: &[Column], row: &Value, style: Style) -> String {
-    let width = columns.iter().map(|c| c.name.width()).max().unwrap_or(0);
+    let widest = columns.iter().map(|c| width(&c.name)).max().unwrap_or(0);
     let mut out = String::new();
     for column in columns {
-        let text = cell(column.kind, column.value(row), style.parsable);
-        let text = paint(column.kind, text, style);
         if style.header {
-            let label = pad(&column.name.to_uppercase(), width, true);
-            out.push_str(&format!("{label}:  {text}\n"));
-        } else {
-            out.push_str(&format!("{text}\n"));
+            let label = column.name.to_uppercase();
+            spaces(&mut out, widest.saturating_sub(width(&label)));
+            out.extend([&label, ":  "]);
         }
+        let text = cell(column.kind, column.value(row), style.parsable);
+        paint(&mut out, column.kind, &text, style);
+        out.push('\n');
     }
     out
 }
@@ -293,7 +305,7 @@ mod tests {
 
     #[test]
     fn cells() {
-        let c = |v: Value| cell(Kind::Text, &v, false);
+        let c = |v: Value| cell(Kind::Text, &v, false).into_owned();
         assert_eq!(c(json!(null)), "-");
         assert_eq!(c(json!("")), "-");
         assert_eq!(c(json!([])), "-");

@@ -26,9 +26,8 @@ impl Verb for Ls {
         }
         self.params.pool = cx.pool.clone();
         self.params.stats = view.uses(tables::CONTAINER_STATS);
-        let reply = cx.daemon.call(&self.params)?;
-        let rows = reply.containers.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        let rows = view.call(cx, &self.params, "containers")?;
+        view.print_list(cx, rows)
     }
 }
 
