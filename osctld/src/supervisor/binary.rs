@@ -5,7 +5,7 @@
 //! runs.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -32,11 +32,13 @@ impl RuntimeBinary {
                 e,
             )
         };
-        let mut file = File::open(path).map_err(failed)?;
+        // Read and written whole: pages that are moved by splicing may still be pinned when the
+        // seals are asked for, which the kernel then refuses.
+        let program = std::fs::read(path).map_err(failed)?;
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         let memory = memfd_create("osctl-runtime", flags).map_err(|e| failed(e.into()))?;
         let mut copy = File::from(memory);
-        io::copy(&mut file, &mut copy).map_err(failed)?;
+        copy.write_all(&program).map_err(failed)?;
         let seals = SealFlag::F_SEAL_SEAL
             | SealFlag::F_SEAL_SHRINK
             | SealFlag::F_SEAL_GROW
