@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 
 use osctl_api::names::{AttrName, GroupPath, Name};
 use osctl_api::pool as api;
@@ -62,8 +62,8 @@ pub struct Pool {
     pub containers: RwLock<BTreeMap<Name, Arc<Container>>>,
     /// Containers that wait to be started.
     pub autostart: autostart::Queue,
-    /// Whether deleted data are being removed.
-    emptying: AtomicBool,
+    /// Whether deleted data are being removed, and whether more came meanwhile.
+    emptying: AtomicU8,
     settings: RwLock<Arc<Stored<Settings>>>,
     /// Serialises changes of the settings.
     changing: tokio::sync::Mutex<()>,

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 
 use osctl_api::names::{GroupPath, Name};
 use rustix::fs::FlockOperation;
@@ -78,7 +78,7 @@ impl Pool {
             groups,
             containers: RwLock::default(),
             autostart: autostart::Queue::default(),
-            emptying: AtomicBool::new(false),
+            emptying: AtomicU8::new(super::trash::IDLE),
             settings: RwLock::new(Arc::new(settings)),
             changing: tokio::sync::Mutex::default(),
             state: RwLock::new(State::Importing),

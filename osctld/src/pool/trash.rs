@@ -9,17 +9,31 @@ use crate::error::chain;
 /// Objects that are removed before others get a turn.
 const PORTION: u64 = 10_000;
 
+/// Nothing is being removed.
+pub(super) const IDLE: u8 = 0;
+/// The trash is being emptied.
+const BUSY: u8 = 1;
+/// The trash is being emptied, and something may have come in that was not seen.
+const AGAIN: u8 = 2;
+
 impl Pool {
-    /// Starts to empty the trash, unless that is being done already.
+    /// Starts to empty the trash; if that is being done already, it is done once more after that.
     pub fn empty_trash(self: &Arc<Pool>) {
-        if self.emptying.swap(true, Ordering::AcqRel) {
+        if self.emptying.swap(AGAIN, Ordering::AcqRel) != IDLE {
             return;
         }
         let pool = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            // What comes in while the last portion is removed is seen to by another round.
-            while pool.empty_portion() {}
-            pool.emptying.store(false, Ordering::Release);
+            loop {
+                pool.emptying.store(BUSY, Ordering::Release);
+                while pool.empty_portion() {}
+                let idle =
+                    pool.emptying
+                        .compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire);
+                if idle.is_ok() {
+                    break;
+                }
+            }
         });
     }
 
