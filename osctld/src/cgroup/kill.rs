@@ -69,7 +69,11 @@ impl Tree {
         let Some(dir) = self.v2_path(node).filter(|d| d.is_dir()) else {
             return Ok(());
         };
-        file::write(&dir.join("cgroup.kill"), "1")?;
+        match file::write(&dir.join("cgroup.kill"), "1") {
+            // Its last process ended meanwhile, and whoever saw that removed it.
+            Err(_) if !dir.is_dir() => return Ok(()),
+            other => other?,
+        }
         if events::wait(&dir, "populated", "0", deadline)? {
             return Ok(());
         }
