@@ -96,8 +96,7 @@ pub fn unpack(
     let Some(first) = members.next_member()? else {
         return Err(Error::Unsupported("the image is empty".into()));
     };
-    let is_archive = relative(&first.path).is_ok_and(|path| path == Path::new("metadata.yml"));
-    let mut image = if is_archive {
+    let mut image = if is_metadata(&first) {
         archive(&first, &mut members, root, limits)?
     } else {
         let mut image = Image::default();
@@ -107,6 +106,31 @@ pub fn unpack(
     drain(&mut members.into_inner())?;
     image.facts = std::mem::take(&mut image.facts).or(Facts::of_tree(root));
     Ok(image)
+}
+
+/// Looks at how an image begins: refuses what can be no image before all of it is read.
+pub(super) fn check_start(source: impl Read, limits: &Limits) -> Result<()> {
+    let mut members = Members::new(decompress(source, limits.max_bytes)?, limits);
+    match members.next_member()? {
+        None => Err(Error::Unsupported("the image is empty".into())),
+        Some(first) if is_metadata(&first) => metadata(&first, &mut members, limits).map(drop),
+        Some(_) => Ok(()),
+    }
+}
+
+fn is_metadata(first: &Member) -> bool {
+    relative(&first.path).is_ok_and(|path| path == Path::new("metadata.yml"))
+}
+
+fn metadata<R: Read>(
+    first: &Member,
+    members: &mut Members<R>,
+    limits: &Limits,
+) -> Result<Metadata> {
+    let text = read_file(first, members, limits.max_metadata)?;
+    let metadata = yaml::parse(&text).map_err(|e| Error::metadata("metadata.yml", e))?;
+    check(&metadata)?;
+    Ok(metadata)
 }
 
 /// Unpacks a root file system up to the end of its archive.
@@ -145,11 +169,10 @@ fn archive<R: Read>(
     root: &Root,
     limits: &Limits,
 ) -> Result<Image> {
-    let mut image = Image::default();
-    let text = read_file(first, members, limits.max_metadata)?;
-    let metadata: Metadata = yaml::parse(&text).map_err(|e| Error::metadata("metadata.yml", e))?;
-    check(&metadata)?;
-    image.metadata = Some(metadata);
+    let mut image = Image {
+        metadata: Some(metadata(first, members, limits)?),
+        ..Image::default()
+    };
     let mut unpacked = false;
     while let Some(member) = members.next_member()? {
         let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;

@@ -15,6 +15,7 @@ mod index;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
+use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -131,7 +132,11 @@ impl ImageCache {
         let known = self.lock().index.find(&key);
         let sha256 = match &known {
             Some(sha256) => sha256.clone(),
-            None => hash(&file, key.size, watch)?,
+            None => {
+                archive::check_start(&file, limits)?;
+                (&file).seek(SeekFrom::Start(0)).map_err(failed)?;
+                hash(&file, key.size, watch)?
+            }
         };
         if FileKey::of(&file)? != key {
             return Err(Error::Changed(path.to_owned()));
@@ -229,7 +234,6 @@ impl ImageCache {
         limits: &Limits,
         watch: Watch<'_>,
     ) -> Result<()> {
-        use std::io::{Seek, SeekFrom};
         let dir = Path::new(REPOSITORY).join(staging);
         self.pool.mkdir(&dir, 0o700).map_err(failed)?;
         self.pool.mkdir(dir.join(ROOTFS), 0o700).map_err(failed)?;
