@@ -165,6 +165,9 @@ impl Container {
             uid_map: &uid_map,
             gid_map: &gid_map,
             cgroups,
+            most_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
+                .maximum
+                .unwrap_or(u64::MAX),
             seccomp,
         };
         let spec = plan::spec(&config, facts, mode)?;

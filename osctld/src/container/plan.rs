@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub gid_map: &'a [Mapping],
     /// Cgroups made for it.
     pub cgroups: cgroup::ContainerPaths,
+    /// The most open files that the host allows a process.
+    pub most_files: u64,
     /// Compiled seccomp programs.
     pub seccomp: Vec<Vec<u64>>,
 }
@@ -47,7 +49,7 @@ pub enum Mode {
 }
 
 /// Soft and hard limit of open files unless the container has others.
-const NOFILE: (u64, u64) = (1024, 1_048_576);
+pub const NOFILE: (u64, u64) = (1024, 1_048_576);
 
 /// Device nodes that every container has: path, major, minor.
 const NODES: [(&str, u32, u32); 6] = [
@@ -93,7 +95,7 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
         gid_map: facts.gid_map.iter().map(mapping).collect(),
         mounts: Vec::new(),
         devices: nodes(config),
-        rlimits: rlimits(config)?,
+        rlimits: rlimits(config, facts.most_files)?,
         drop_capabilities: capabilities::dropped(),
         seccomp: facts.seccomp,
         apparmor: None,
@@ -218,13 +220,13 @@ fn rule(device: &Device) -> DeviceRule {
     }
 }
 
-fn rlimits(config: &Config) -> Result<Vec<spec::Rlimit>, Error> {
+fn rlimits(config: &Config, most_files: u64) -> Result<Vec<spec::Rlimit>, Error> {
     let mut limits = Vec::new();
     if !config.prlimits.contains_key("nofile") {
         limits.push(spec::Rlimit {
             name: "nofile".to_owned(),
             soft: Some(NOFILE.0),
-            hard: Some(NOFILE.1),
+            hard: Some(NOFILE.1.min(most_files)),
         });
     }
     for limit in config.prlimits.values() {

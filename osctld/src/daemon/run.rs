@@ -11,7 +11,7 @@ use osctl_api::daemon::EventKind;
 use super::signals::Signals;
 use super::{Daemon, logging, notify};
 use crate::config::Config;
-use crate::container::Autostart;
+use crate::container::{Autostart, plan};
 use crate::error::{Error, Result};
 use crate::{events, pool, server};
 
@@ -82,11 +82,16 @@ async fn import_pools(daemon: Arc<Daemon>) {
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
+    let both = |n| Rlimit {
+        current: n,
+        maximum: n,
     };
-    if let Err(e) = setrlimit(Resource::Nofile, wanted) {
+    // Containers can't have more than the daemon, which is allowed to raise its own limit or not.
+    let most = limit.maximum.map(|n| n.max(plan::NOFILE.1));
+    if setrlimit(Resource::Nofile, both(most)).is_ok() {
+        return;
+    }
+    if let Err(e) = setrlimit(Resource::Nofile, both(limit.maximum)) {
         tracing::warn!("cannot raise the limit of open files: {e}");
     }
 }
