@@ -118,6 +118,15 @@ pub struct Emptied {
     pub errors: Vec<Error>,
 }
 
+/// What recovering found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Something was finished or undone.
+    Done(String),
+    /// Something is not as it should be and was left alone.
+    Odd(String),
+}
+
 /// Fills the root directory of a new container.
 pub type Populate<'a> = &'a mut dyn FnMut(&Root) -> std::result::Result<(), Cause>;
 
@@ -137,7 +146,7 @@ pub trait Storage: Debug + Send + Sync {
     /// created. `known` tells which ids have a configuration: new data that never got one are
     /// discarded. Tells what it did and what it found odd; data without a configuration that
     /// were complete are left alone.
-    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<String>;
+    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<Note>;
 
     /// Makes the data of a new container. `populate` fills its root directory, which is empty,
     /// 0755 and owned by root. When this returns, all of it is on the disk; when it fails or the

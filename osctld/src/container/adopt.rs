@@ -21,6 +21,7 @@ use super::{Container, Pending, Run, blocking, watch};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::pool::Pool;
+use crate::storage::Note;
 use crate::store::Loaded;
 use crate::supervisor;
 use crate::supervisor::unsigned;
@@ -53,6 +54,10 @@ pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
     }
     while tasks.join_next().await.is_some() {}
     sweep(daemon, pool, &broken).await;
+    // Whose users those are that can't be read is not known.
+    if broken.is_empty() {
+        pool.drop_users_without_containers(daemon).await;
+    }
 }
 
 type Found = (Vec<(Name, Config, u64)>, BTreeSet<String>);
@@ -81,7 +86,10 @@ fn recover(pool: &Pool) -> Found {
         };
         if deleting {
             // Runtime state and cgroups are swept later, as those of any id that is not known.
-            let done = super::delete::trash(pool, &id).and_then(|()| pool.forget_container(&id));
+            let done = super::delete::trash(pool, &id).and_then(|()| {
+                pool.remove_container_log(&id);
+                pool.forget_container(&id)
+            });
             if let Err(e) = done {
                 pool.add_problem(
                     format!("container {id}"),
@@ -110,8 +118,11 @@ fn recover(pool: &Pool) -> Found {
         .map(|(id, ..)| id.as_str())
         .chain(broken.iter().map(String::as_str))
         .collect();
-    for problem in pool.storage.recover(&|id: &str| known.contains(id)) {
-        pool.add_problem("data", problem);
+    for note in pool.storage.recover(&|id: &str| known.contains(id)) {
+        match note {
+            Note::Done(what) => tracing::info!(pool = %pool.name, "{what}"),
+            Note::Odd(what) => pool.add_problem("data", what),
+        }
     }
     (configs, broken)
 }

@@ -68,6 +68,8 @@ pub async fn create(
     let hold = container.hold("ct new")?;
     let had_user = pool.user(&id).is_some();
     let made = build(daemon, pool, &container, &params, source, progress, cancel).await;
+    // What was unpacked in vain, and images that made room for others.
+    pool.empty_trash();
     match made {
         Ok(config) => {
             container.seen.lock().config = Arc::new(config);

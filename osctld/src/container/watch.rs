@@ -7,6 +7,7 @@ use osctl_runtime::control::{ExitRecord, How};
 
 use super::Container;
 use super::plan::Mode;
+use crate::failpoint;
 use crate::supervisor::{Event, Events};
 
 /// Follows a run until its supervisor is gone, then cleans up after it.
@@ -59,10 +60,12 @@ impl Container {
             ) && !seen.stopping
         };
         self.set_state(State::Stopping);
+        failpoint!("stop.ended");
         if let Err(error) = self.clean_up(&daemon).await {
             self.fail(&error);
             return;
         }
+        failpoint!("stop.cleaned");
         if reboot && pool.is_active() && !daemon.is_shutting_down() {
             match self.hold_wait("reboot").await {
                 Ok(hold) => {

@@ -168,7 +168,8 @@ fn new_data_without_a_configuration_are_discarded() {
         s.complete("odd").unwrap();
         let notes = s.recover(&known(&["kept", "done"]));
         assert_eq!(s.list().unwrap(), ["done", "kept", "odd"]);
-        assert_eq!(notes.len(), 2, "{notes:?}");
+        let odd = notes.iter().filter(|n| matches!(n, Note::Odd(_)));
+        assert_eq!((notes.len(), odd.count()), (2, 1), "{notes:?}");
         // What was kept is complete now.
         s.recover(&known(&[]));
         assert_eq!(s.list().unwrap(), ["done", "kept", "odd"]);

@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use osctl_linux::beneath::{Kind, Root};
 
 use super::usage::usage;
-use super::{Emptied, Error, Populate, Result, Storage, Watch, check_id};
+use super::{Emptied, Error, Note, Populate, Result, Storage, Watch, check_id};
 use crate::failpoint;
 
 const CT: &str = "ct";
@@ -102,20 +102,20 @@ impl DirStorage {
         self.root.rename_new(path, to)
     }
 
-    fn recover_container(&self, id: &str, known: bool) -> Result<Option<String>> {
+    fn recover_container(&self, id: &str, known: bool) -> Result<Option<Note>> {
         let is_new = self.stat_kind(self.container(id)?.join(NEW))?.is_some();
         match (known, is_new) {
             (true, true) => self.complete(id).map(|()| None),
             (true, false) => Ok(None),
             (false, true) => {
                 self.trash(id)?;
-                Ok(Some(format!(
+                Ok(Some(Note::Done(format!(
                     "discarded data of container {id}, which was being made"
-                )))
+                ))))
             }
-            (false, false) => Ok(Some(format!(
+            (false, false) => Ok(Some(Note::Odd(format!(
                 "data of container {id} have no configuration; left alone"
-            ))),
+            )))),
         }
     }
 
@@ -167,24 +167,27 @@ impl Storage for DirStorage {
         self.ensure_dirs()
     }
 
-    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<String> {
+    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<Note> {
         let mut notes = Vec::new();
         let names: Result<Vec<String>> = self.read_dir(CT).and_then(Iterator::collect);
         let names = names.unwrap_or_else(|e| {
-            notes.push(text(&e));
+            notes.push(Note::Odd(text(&e)));
             Vec::new()
         });
         for name in names {
             let path = Path::new(CT).join(&name);
             let note = if let Some(id) = name.strip_prefix(STAGING) {
                 let done = self.discard(&path, id).map_err(failed("discard", &name));
-                done.map(|()| Some(format!("discarded {name}: the container was being made")))
+                done.map(|()| {
+                    let what = format!("discarded {name}: the container was being made");
+                    Some(Note::Done(what))
+                })
             } else if check_id(&name).is_ok() {
                 self.recover_container(&name, known(&name))
             } else {
                 Ok(None)
             };
-            notes.extend(note.unwrap_or_else(|e| Some(text(&e))));
+            notes.extend(note.unwrap_or_else(|e| Some(Note::Odd(text(&e)))));
         }
         notes
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
-use super::{Cause, Emptied, Error, Populate, Result, Storage, Watch, check_id};
+use super::{Cause, Emptied, Error, Note, Populate, Result, Storage, Watch, check_id};
 
 #[derive(Debug, Default)]
 struct State {
@@ -92,7 +92,7 @@ impl Storage for FakeStorage {
         Ok(Vec::new())
     }
 
-    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<String> {
+    fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<Note> {
         let mut state = self.lock();
         let mut notes = Vec::new();
         let unknown: Vec<String> = state
@@ -105,9 +105,9 @@ impl Storage for FakeStorage {
             if state.incomplete.remove(&id) {
                 let number = state.containers.remove(&id);
                 state.trash.extend(number);
-                notes.push(format!("discarded {id}"));
+                notes.push(Note::Done(format!("discarded {id}")));
             } else {
-                notes.push(format!("{id} has no configuration"));
+                notes.push(Note::Odd(format!("{id} has no configuration")));
             }
         }
         state.incomplete.clear();

@@ -30,6 +30,8 @@ pub struct New {
     pub maps: Option<Maps>,
     /// Whether it stays when its last container is deleted.
     pub standalone: bool,
+    /// Whether it is made for a container that was given none.
+    pub for_container: bool,
 }
 
 impl From<api::New> for New {
@@ -53,6 +55,7 @@ impl From<api::New> for New {
             block_index: p.id_range_block_index,
             maps,
             standalone: !p.no_standalone,
+            for_container: false,
         }
     }
 }
@@ -117,6 +120,7 @@ async fn write(pool: &Arc<Pool>, new: &New, ids: Ids) -> Result<Arc<User>> {
         uid_map: ids.maps.uid,
         gid_map: ids.maps.gid,
         standalone: new.standalone,
+        for_container: new.for_container,
         id_range: ids.range,
         attrs: Default::default(),
     };

@@ -38,12 +38,19 @@ pub struct Config {
     pub gid_map: Vec<Mapping>,
     /// Whether it stays when its last container is deleted.
     pub standalone: bool,
+    /// Whether it was made for a container that was given no user: then it is nothing without one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub for_container: bool,
     /// Id range that the map was allocated from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_range: Option<Name>,
     /// User attributes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attrs: BTreeMap<String, String>,
+}
+
+fn is_false(b: &bool) -> bool {
+    !b
 }
 
 impl Document for Config {
@@ -110,6 +117,11 @@ impl User {
     /// Whether it stays when its last container is deleted.
     pub fn is_standalone(&self) -> bool {
         self.config.read().value.standalone
+    }
+
+    /// Whether it was made for a container that was given no user.
+    pub fn is_for_container(&self) -> bool {
+        self.config.read().value.for_container
     }
 
     /// Why its map can't be used: it overlaps that of another user.
@@ -263,8 +275,18 @@ impl Pool {
             block_index: None,
             maps: None,
             standalone: false,
+            for_container: true,
         };
         create(daemon, self, new).await
+    }
+
+    /// Deletes the users that were made for containers which are no more, or never came to be: to
+    /// be called when all containers of the pool are known.
+    pub async fn drop_users_without_containers(self: &Arc<Pool>, daemon: &Daemon) {
+        let all: Vec<Arc<User>> = self.users.read().values().cloned().collect();
+        for user in all.iter().filter(|u| u.is_for_container()) {
+            self.drop_user_if_unused(daemon, &user.name).await;
+        }
     }
 
     /// Deletes a user that is not standalone and has no container any more. Failures are logged:

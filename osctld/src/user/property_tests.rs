@@ -101,6 +101,7 @@ impl World {
             block_index,
             maps,
             standalone: true,
+            for_container: false,
         };
         // What can't be made is refused; that nothing comes of it is checked afterwards.
         let _ = create(&self.daemon, &self.pool(pool), new).await;
