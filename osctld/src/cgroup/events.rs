@@ -15,6 +15,10 @@ use rustix::{
 
 use super::{Result, file};
 
+/// How long to trust that a change is told. The kernel holds back a second one within 10 ms, and
+/// tells it never when somebody removes the cgroup meanwhile.
+const RECHECK: Duration = Duration::from_millis(50);
+
 /// A time by which something has to have happened.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
@@ -71,7 +75,8 @@ pub(super) fn wait(dir: &Path, key: &str, value: &str, deadline: Deadline) -> Re
             return Ok(false);
         }
         let mut fds = [PollFd::new(&events, PollFlags::PRI)];
-        poll_for(&mut fds, deadline.left()).map_err(|e| failed(e.into()))?;
+        let time = deadline.left().min(RECHECK);
+        poll_for(&mut fds, time).map_err(|e| failed(e.into()))?;
     }
 }
 
