@@ -92,8 +92,8 @@ impl Container {
     /// Takes over what `set` names, also while it runs.
     ///
     /// # Errors
-    /// `InvalidArgument` before anything is changed; `Backend` when it is kept but can't be
-    /// applied to what runs.
+    /// `InvalidArgument` before anything is changed; `Backend` when the host refuses it, and then
+    /// nothing is changed, or when the guest's files can't be written, and then it is kept.
     pub async fn set(self: &Arc<Self>, set: api::Set) -> Result<(), Error> {
         self.judge(Request::Configure, "configure")?;
         let _hold = self.hold("ct set")?;
@@ -191,9 +191,32 @@ impl Container {
         self.apply(&before, &after).await
     }
 
-    /// Applies the difference of two configurations to what runs.
+    /// Applies the difference of two configurations to what runs. What the host refuses is not
+    /// kept: it would be in the way of every start.
     async fn apply(self: &Arc<Self>, before: &Config, after: &Config) -> Result<(), Error> {
         let Some(run) = self.run() else { return Ok(()) };
+        if let Err(error) = self.apply_on_host(&run, before, after).await {
+            let old = before.clone();
+            let kept = self.reconfigure(|config| {
+                *config = old;
+                Ok(())
+            });
+            if let Err(e) = kept.await {
+                tracing::error!(container = %self.label(), error = %e.chain(), "keeps what can't be applied");
+            } else if let Err(e) = self.apply_on_host(&run, after, before).await {
+                tracing::warn!(container = %self.label(), error = %e.chain(), "has limits half applied");
+            }
+            return Err(error);
+        }
+        self.apply_guest(&run, before, after).await
+    }
+
+    async fn apply_on_host(
+        self: &Arc<Self>,
+        run: &Run,
+        before: &Config,
+        after: &Config,
+    ) -> Result<(), Error> {
         let (daemon, _pool) = self.home()?;
         let limited = before.cpu_limit != after.cpu_limit
             || before.memory_limit != after.memory_limit
@@ -211,8 +234,7 @@ impl Container {
             })
             .await?;
         }
-        self.apply_nodes(&run, before, after).await?;
-        self.apply_guest(&run, before, after).await
+        self.apply_nodes(run, before, after).await
     }
 
     async fn apply_nodes(&self, run: &Run, before: &Config, after: &Config) -> Result<(), Error> {
