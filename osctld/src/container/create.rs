@@ -66,7 +66,6 @@ pub async fn create(
         )));
     }
     let hold = container.hold("ct new")?;
-    let had_user = pool.user(&id).is_some();
     let made = build(daemon, pool, &container, &params, source, progress, cancel).await;
     // What was unpacked in vain, and images that made room for others.
     pool.empty_trash();
@@ -81,8 +80,9 @@ pub async fn create(
         Err(error) => {
             container.seen.lock().deleted = true;
             pool.remove_container(&id);
-            if params.user.is_none() && !had_user {
-                pool.drop_user_if_unused(daemon, &id).await;
+            let user = container.config().user.clone();
+            if pool.user(&user).is_some_and(|u| u.is_for_container()) {
+                pool.drop_user_if_unused(daemon, &user).await;
             }
             Err(error.context(format!("cannot make container {}", container.label())))
         }
@@ -121,17 +121,19 @@ async fn build(
             })?;
             user.clone()
         }
-        None => pool
-            .create_user_for_container(daemon, &container.id)
-            .await
-            .map_err(|e| match e.code() {
+        None => {
+            let made = pool.create_user_for_container(daemon, &container.id).await;
+            let user = made.map_err(|e| match e.code() {
                 osctl_api::Code::AlreadyExists => {
                     e.hint("use it with --user, or choose another id")
                 }
                 _ => e,
-            })?
-            .name
-            .clone(),
+            })?;
+            let mut config = (*container.config()).clone();
+            config.user = user.name.clone();
+            container.seen.lock().config = Arc::new(config);
+            user.name.clone()
+        }
     };
     failpoint!("create.user");
     let group = container.config().group.clone();

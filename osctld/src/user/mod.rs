@@ -11,7 +11,7 @@ mod property_tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use osctl_api::names::{AttrName, Name};
+use osctl_api::names::{AttrName, MAX_NAME, Name};
 use osctl_api::user as api;
 use osctl_api::user::Mapping;
 use serde::{Deserialize, Serialize};
@@ -259,7 +259,8 @@ pub(crate) async fn finish_deletion(pool: &Arc<Pool>, name: &Name) -> Result<()>
 
 impl Pool {
     /// The user of a container that was given none: made with an id map of its own, to be deleted
-    /// together with its last container.
+    /// together with its last container. It has the container's name, with a number when a
+    /// container that was renamed since has left a user of that name.
     ///
     /// # Errors
     /// `AlreadyExists` when there is a user of that name; `InvalidState` when there are no ids
@@ -267,10 +268,16 @@ impl Pool {
     pub async fn create_user_for_container(
         self: &Arc<Pool>,
         daemon: &Daemon,
-        name: &Name,
+        id: &Name,
     ) -> Result<Arc<User>> {
+        let mut name = id.clone();
+        let mut number = 2u32;
+        while self.user(&name).is_some_and(|u| u.is_for_container()) {
+            name = numbered(id, number)?;
+            number += 1;
+        }
         let new = New {
-            name: name.clone(),
+            name,
             id_range: None,
             block_index: None,
             maps: None,
@@ -300,6 +307,17 @@ impl Pool {
             tracing::warn!("user {} stays: {}", user.label(), e.chain());
         }
     }
+}
+
+/// A name made of another and a number.
+fn numbered(name: &Name, number: u32) -> Result<Name> {
+    let suffix = format!("-{number}");
+    let room = MAX_NAME - suffix.len();
+    // Names are ASCII.
+    let base = &name.as_str()[..name.as_str().len().min(room)];
+    format!("{base}{suffix}")
+        .parse()
+        .map_err(|e| Error::invalid_with("there is no name for its user", e))
 }
 
 /// Finds conflicts of users that are about to be added: the first that comes has the ids, those
