@@ -1,5 +1,7 @@
 //! Safe wrappers for kernel calls: system calls and their constants, no policy.
 
+#[cfg(feature = "attempt")]
+pub mod attempt;
 pub mod beneath;
 pub mod bpf;
 pub mod error;

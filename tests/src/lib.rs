@@ -1,1 +1,33 @@
-//! Placeholder.
+//! Harness of the tests that need a daemon and root: hosts of their own, guests built for the
+//! occasion, terminals, and the check that nothing is left.
+//!
+//! It owns no test: those are in `tests/it/`. Its way to report a failure is to panic.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
+pub mod canary;
+pub mod cgroups;
+pub mod container;
+pub mod daemon;
+pub mod host;
+pub mod leaks;
+pub mod processes;
+pub mod pty;
+pub mod random;
+pub mod rootfs;
+pub mod session;
+mod stale;
+pub mod wait;
+
+pub use container::{Ct, Ran};
+pub use host::Host;
+pub use rootfs::Rootfs;
+
+/// Ends the test here, saying why, when what it needs is not there.
+#[macro_export]
+macro_rules! skip {
+    ($($why:tt)*) => {{
+        println!("skipped: {}", format!($($why)*));
+        return;
+    }};
+}

@@ -1,0 +1,414 @@
+//! A daemon that dies in the middle of anything: the next start finds nothing lost and nothing
+//! left over.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use osctl_api::container::{Chown, Move, State};
+use osctl_api::user;
+use osctl_tests::daemon::Start;
+use osctl_tests::random::Random;
+use osctl_tests::{Ct, Host, Rootfs, host, wait};
+use serde_json::json;
+
+/// The fail points that each operation is expected to reach.
+const CREATE: &[&str] = &[
+    "create.user",
+    "create.data",
+    "create.config",
+    "user.reserved",
+    "user.written",
+    "id-range.allocated",
+    "image.unpacked",
+    "storage.populated",
+    "storage.created",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+];
+const START: &[&str] = &[
+    "start.prepared",
+    "start.run_dir",
+    "start.cgroup",
+    "start.spawned",
+    "start.running",
+];
+const STOP: &[&str] = &["stop.ended", "stop.cleaned"];
+const DELETE: &[&str] = &[
+    "delete.marked",
+    "delete.cgroup",
+    "delete.data",
+    "delete.config",
+    "storage.trashed",
+    "store.marked",
+    "user.marked",
+    "user.freed",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+];
+const CHOWN: &[&str] = &[
+    "chown.config",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+    "user.marked",
+    "user.freed",
+];
+const RENAME: &[&str] = &[
+    "rename.marked",
+    "rename.data",
+    "rename.config",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+    "store.marked",
+];
+const INSTALL: &[&str] = &[
+    "storage.layout",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+];
+
+/// The fail points in the sources.
+fn in_sources(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            in_sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("failpoint.rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for part in text.split("failpoint!(\"").skip(1) {
+                found.insert(part.split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_fail_point_in_the_sources_has_a_case() {
+    let mut found = BTreeSet::new();
+    in_sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../osctld/src"),
+        &mut found,
+    );
+    let all = [CREATE, START, STOP, DELETE, CHOWN, RENAME, INSTALL];
+    let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
+    let without: Vec<_> = found.difference(&cases).collect();
+    assert!(
+        without.is_empty(),
+        "fail points without a case: {without:?}"
+    );
+    let gone: Vec<_> = cases.difference(&found).collect();
+    assert!(gone.is_empty(), "cases without a fail point: {gone:?}");
+}
+
+/// Kills the daemon at each of `points`, every time that `operation` reaches it, and checks what
+/// the next daemon makes of it with `check`.
+fn dies_at(
+    points: &[&str],
+    prepare: impl Fn(&Host),
+    operation: impl Fn(&Host) -> bool,
+    check: impl Fn(&Host, &str),
+) {
+    if !cfg!(debug_assertions) {
+        osctl_tests::skip!("fail points are in debug builds only");
+    }
+    let host = host!();
+    let bystander = host.new_ct("bystander");
+    bystander.start();
+    let init = bystander.init_pid();
+    let stopped = host.new_ct("stopped");
+    for point in points {
+        for hit in 1.. {
+            let at = format!("{point}:{hit}");
+            println!("{at}");
+            prepare(&host);
+            host.stop_daemon();
+            let started = host.try_start_daemon(&Start::failing_at(&at));
+            // A point that every start reaches is no matter of this operation.
+            if started.is_ok() {
+                let done = operation(&host);
+                if done {
+                    host.kill_daemon();
+                } else {
+                    assert!(!host.daemon_ended().success(), "{at}: it fails but lives");
+                }
+                host.start_daemon();
+                check(&host, &at);
+                println!("  checked");
+                host.assert_clean();
+                assert_eq!(
+                    bystander.init_pid(),
+                    init,
+                    "{at}: the bystander was restarted"
+                );
+                assert_eq!(stopped.state(), State::Stopped, "{at}");
+                if done {
+                    assert!(hit > 1, "{point} was not reached");
+                    break;
+                }
+            } else {
+                host.start_daemon();
+                host.assert_clean();
+                assert!(hit < 50, "{at} is reached at every start");
+            }
+        }
+    }
+    bystander.delete();
+    stopped.delete();
+    host.assert_clean();
+}
+
+/// Uses the container in every way, then removes it.
+#[track_caller]
+fn works(ct: &Ct<'_>, at: &str) {
+    if ct.state() == State::Stopped {
+        ct.start();
+    }
+    assert_eq!(ct.sh("echo $((6*7))"), "42\n", "{at}");
+    ct.kill();
+    ct.try_delete(false).unwrap_or_else(|e| panic!("{at}: {e}"));
+}
+
+fn remove_all(host: &Host, ids: &[&str]) {
+    for id in ids {
+        if host.ids().iter().any(|i| i == id) {
+            host.ct(id).delete();
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_creates_leaves_a_container_or_nothing() {
+    let images = std::sync::atomic::AtomicU32::new(0);
+    dies_at(
+        CREATE,
+        |host| {
+            // An image that was not seen before is unpacked.
+            let number = images.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let rootfs = Rootfs::minimal().file("number", 0o644, number.to_string().as_bytes());
+            rootfs.write(&host.path("new.tar"));
+        },
+        |host| host.try_ct_from("new", &host.path("new.tar")).is_ok(),
+        |host, at| {
+            if host.ids().iter().any(|id| id == "new") {
+                works(&host.ct("new"), at);
+            }
+            // The name is free again.
+            host.assert_clean();
+            let again = host.new_ct("new");
+            again.delete();
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_starts_leaves_a_container_that_runs_or_not() {
+    dies_at(
+        START,
+        |host| {
+            remove_all(host, &["new"]);
+            host.new_ct("new");
+        },
+        |host| host.ct("new").try_start().is_ok(),
+        |host, at| {
+            let ct = host.ct("new");
+            wait::until("it runs or not", || {
+                matches!(ct.state(), State::Running | State::Stopped)
+            });
+            host.assert_clean();
+            works(&ct, at);
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_stops_leaves_a_container_that_runs_or_not() {
+    dies_at(
+        STOP,
+        |host| {
+            remove_all(host, &["new"]);
+            host.new_ct("new").start();
+        },
+        |host| host.ct("new").try_stop("kill", 30).is_ok(),
+        |host, at| {
+            let ct = host.ct("new");
+            wait::until("it runs or not", || {
+                matches!(ct.state(), State::Running | State::Stopped)
+            });
+            host.assert_clean();
+            works(&ct, at);
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_deletes_leaves_a_container_or_nothing() {
+    dies_at(
+        DELETE,
+        |host| {
+            remove_all(host, &["new"]);
+            host.new_ct("new").start();
+        },
+        |host| host.ct("new").try_delete(true).is_ok(),
+        |host, at| {
+            if host.ids().iter().any(|id| id == "new") {
+                works(&host.ct("new"), at);
+            }
+            host.assert_clean();
+            let again = host.new_ct("new");
+            again.delete();
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_changes_the_owner_leaves_one_owner() {
+    dies_at(
+        CHOWN,
+        |host| {
+            remove_all(host, &["new"]);
+            if host
+                .try_json::<user::Show>(json!({ "user": "other" }))
+                .is_err()
+            {
+                host.json::<user::New>(json!({ "user": "other" }));
+            }
+            host.new_ct("new");
+        },
+        |host| {
+            host.ct("new")
+                .try_json::<Chown>(json!({ "user": "other" }))
+                .is_ok()
+        },
+        |host, at| {
+            let ct = host.ct("new");
+            let shown = ct.show();
+            let owner = host.json::<user::Show>(json!({ "user": shown.user }));
+            assert_eq!(shown.uid_map, owner.uid_map, "{at}");
+            works(&ct, at);
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_renames_leaves_one_of_the_two_names() {
+    dies_at(
+        RENAME,
+        |host| {
+            remove_all(host, &["new", "newer"]);
+            let ct = host.new_ct("new");
+            ct.set(json!({ "attrs": { "a:b": "kept" } }));
+        },
+        |host| {
+            host.ct("new")
+                .try_json::<Move>(json!({ "new_id": "newer" }))
+                .is_ok()
+        },
+        |host, at| {
+            let ids = host.ids();
+            let names: Vec<_> = ids.iter().filter(|id| id.starts_with("new")).collect();
+            assert_eq!(names.len(), 1, "{at}: {names:?}");
+            let ct = host.ct(names[0]);
+            assert_eq!(ct.show().attrs["a:b"], "kept", "{at}");
+            works(&ct, at);
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_makes_a_pool_leaves_a_pool_or_none() {
+    let gone = |host: &Host| {
+        let _ = host.try_json::<osctl_api::pool::Export>(json!({ "pool": "zwei", "force": true }));
+        let _ = host.try_json::<osctl_api::pool::Uninstall>(json!({ "pool": "zwei" }));
+        let _ = std::fs::remove_dir_all(host.pool_dir("zwei"));
+    };
+    let install = |host: &Host| {
+        let dir = host.pool_dir("zwei");
+        host.try_json::<osctl_api::pool::Install>(json!({ "pool": "zwei", "dir": dir }))
+    };
+    dies_at(
+        INSTALL,
+        gone,
+        |host| install(host).is_ok(),
+        |host, at| {
+            let pools = host.call(&osctl_api::pool::List::default()).pools;
+            if !pools.iter().any(|p| p.name.as_str() == "zwei") {
+                install(host).unwrap_or_else(|e| panic!("{at}: {e}"));
+            }
+            let image = host.minimal();
+            let ct = host.try_ct_from("zwei:new", &image);
+            ct.unwrap_or_else(|e| panic!("{at}: {e}")).delete();
+        },
+    );
+}
+
+/// Rounds of the random loop: `OSCTL_TEST_ROUNDS`.
+fn rounds() -> u64 {
+    let wanted = std::env::var("OSCTL_TEST_ROUNDS").ok();
+    wanted.and_then(|t| t.parse().ok()).unwrap_or(30)
+}
+
+fn random_step(host: &Host, random: &mut Random) {
+    let id = format!("ct{}", random.below(4));
+    let ct = host.ct(&id);
+    // Most of these fail, for good reasons: the state is whatever it is.
+    let _ = match random.below(8) {
+        0..=2 => host.try_ct_from(&id, &host.minimal()).map(drop),
+        3 | 4 => ct.try_start(),
+        5 => ct.try_stop("kill", 10),
+        6 => ct.try_delete(true),
+        _ => {
+            let to = format!("ct{}", random.below(4));
+            ct.try_json::<Move>(json!({ "new_id": to })).map(drop)
+        }
+    };
+}
+
+#[test]
+fn a_daemon_that_is_killed_at_any_time_loses_nothing_and_leaves_nothing() {
+    let host = host!();
+    let bystander = host.new_ct("bystander");
+    bystander.start();
+    let init = bystander.init_pid();
+    let seed = std::env::var("OSCTL_TEST_SEED")
+        .ok()
+        .and_then(|t| t.parse().ok())
+        .unwrap_or(517);
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    for round in 0..rounds() {
+        let delay = Duration::from_micros(random.below(60_000));
+        let seeds: Vec<u64> = (0..3).map(|_| random.number()).collect();
+        std::thread::scope(|scope| {
+            for seed in &seeds {
+                let host = &host;
+                scope.spawn(move || {
+                    let mut random = Random::new(*seed);
+                    for _ in 0..4 {
+                        random_step(host, &mut random);
+                    }
+                });
+            }
+            wait::pause(delay);
+            host.kill_daemon();
+        });
+        println!("round {round}");
+        host.start_daemon();
+        host.assert_clean();
+        assert_eq!(bystander.init_pid(), init, "round {round}");
+        for id in host.ids() {
+            assert_ne!(host.ct(&id).state(), State::Error, "round {round}: {id}");
+        }
+    }
+    for id in host.ids() {
+        let ct = host.ct(&id);
+        ct.start();
+        assert_eq!(ct.sh("echo $((6*7))"), "42\n", "{id}");
+        ct.delete();
+    }
+    host.assert_clean();
+}

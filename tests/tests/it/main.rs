@@ -1,0 +1,22 @@
+//! Tests of the whole: a daemon, its containers, and what they must withstand.
+//!
+//! Each test has a host of its own and leaves nothing behind; what it needs and is not there
+//! makes it print `skipped: …` and pass.
+
+#![allow(clippy::unwrap_used)]
+
+mod archives;
+mod attackers;
+mod basics;
+mod broken_state;
+mod crash;
+mod entering;
+mod guest_paths;
+mod inits;
+mod interrupts;
+mod many;
+mod names;
+mod restart;
+mod settings;
+mod stopping;
+mod wire;

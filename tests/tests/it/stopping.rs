@@ -1,0 +1,174 @@
+//! Stopping guests that do not want to.
+
+use std::time::{Duration, Instant};
+
+use osctl_api::Code;
+use osctl_api::container::{Freeze, Restart, State, Unfreeze};
+use osctl_tests::{Rootfs, host, processes};
+use serde_json::json;
+
+/// An init that nobody talks out of it.
+const STUBBORN: &str = "#!/bin/sh\ntrap '' HUP INT TERM USR1 USR2 PWR 34 35 36 37 38 39\n\
+    while :; do sleep 1000; done\n";
+
+/// What a stop may take beyond its timeout on a busy machine.
+const SLACK: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_guest_that_ignores_a_stop_is_killed_when_its_time_is_up() {
+    let host = host!();
+    let ct = host.ct_of("web1", &Rootfs::minimal().init(STUBBORN));
+    ct.start();
+    let begun = Instant::now();
+    ct.try_stop("shutdown_or_kill", 2).unwrap();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(1900), "killed after {took:?}");
+    assert!(took < Duration::from_secs(2) + SLACK, "{took:?}");
+    assert_eq!(ct.state(), State::Stopped);
+    host.assert_clean();
+    ct.delete();
+}
+
+#[test]
+fn a_stop_that_must_not_kill_fails_in_time_and_leaves_the_guest_running() {
+    let host = host!();
+    let ct = host.ct_of("web1", &Rootfs::minimal().init(STUBBORN));
+    ct.start();
+    let init = ct.init_pid();
+    let begun = Instant::now();
+    let error = ct.try_stop("shutdown", 1).unwrap_err();
+    assert_eq!(error.code, Code::Timeout, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(1) + SLACK);
+    assert_eq!((ct.state(), ct.init_pid()), (State::Running, init));
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn a_kill_gets_through_while_a_stop_waits() {
+    let host = host!();
+    let ct = host.ct_of("web1", &Rootfs::minimal().init(STUBBORN));
+    ct.start();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ct.try_stop("shutdown_or_kill", 120));
+        ct.await_state(State::Stopping);
+        let begun = Instant::now();
+        ct.kill();
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
+        let _ = first.join().unwrap();
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the first stop goes on"
+        );
+    });
+    assert_eq!(ct.state(), State::Stopped);
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn a_frozen_guest_is_stopped_or_refused_in_time_and_killed_at_once() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    ct.start();
+    ct.json::<Freeze>(json!({}));
+    assert_eq!(ct.state(), State::Frozen);
+    let begun = Instant::now();
+    let _ = ct.try_stop("shutdown_or_kill", 2);
+    assert!(
+        begun.elapsed() < Duration::from_secs(2) + SLACK,
+        "{:?}",
+        begun.elapsed()
+    );
+    let begun = Instant::now();
+    ct.kill();
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(ct.state(), State::Stopped);
+    host.assert_clean();
+    // A guest that froze itself from the inside is no different.
+    ct.start();
+    let _frozen = ct.open_quiet(&[
+        "sh",
+        "-c",
+        "mkdir /sys/fs/cgroup/x && echo 1 > /sys/fs/cgroup/x/cgroup.procs; echo 1 > /sys/fs/cgroup/x/cgroup.freeze",
+    ]);
+    let begun = Instant::now();
+    ct.kill();
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn frozen_processes_do_nothing_and_go_on_afterwards() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    ct.start();
+    ct.sh("(while :; do echo x >> /counter; done) >/dev/null 2>&1 </dev/null &");
+    let size = || std::fs::metadata(ct.rootfs().join("counter")).map_or(0, |m| m.len());
+    osctl_tests::wait::until("it counts", || size() > 0);
+    ct.json::<Freeze>(json!({}));
+    let frozen = size();
+    osctl_tests::wait::pause(Duration::from_millis(200));
+    assert_eq!(size(), frozen, "it goes on while frozen");
+    host.kill_daemon();
+    host.start_daemon();
+    assert_eq!(
+        ct.state(),
+        State::Frozen,
+        "a new daemon sees that it is frozen"
+    );
+    ct.json::<Unfreeze>(json!({}));
+    assert_eq!(ct.state(), State::Running);
+    osctl_tests::wait::until("it counts again", || size() > frozen);
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn a_fork_bomb_is_killed_with_its_container() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    ct.json::<osctl_api::container::CgparamsSet>(
+        json!({ "parameter": "pids.max", "value": ["200"] }),
+    );
+    ct.start();
+    let _bomb = ct.open_quiet(&["sh", "-c", "b() { b | b & }; while :; do b; done"]);
+    let begun = Instant::now();
+    ct.kill();
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    host.assert_clean();
+    ct.delete();
+}
+
+#[test]
+fn a_restart_is_a_stop_and_a_start() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    ct.start();
+    let first = ct.init_pid();
+    ct.json::<Restart>(json!({ "timeout": 30 }));
+    let second = ct.init_pid();
+    assert_ne!(first, second);
+    assert!(processes::Stat::of(first).is_none());
+    ct.json::<Restart>(json!({ "mode": "kill" }));
+    assert_ne!(ct.init_pid(), second);
+    ct.delete();
+    host.assert_clean();
+}
