@@ -17,7 +17,14 @@ const PACKAGES: &[apt::Package] = &[
 ];
 
 /// The images the tests make containers from.
-const IMAGES: &[&str] = &["minimal", "debian/trixie"];
+const IMAGES: &[&str] = &[
+    "minimal",
+    "debian/trixie",
+    "debian/bookworm",
+    "debian/trixie/sysvinit",
+    "debian/trixie/openrc",
+    "debian/trixie/runit",
+];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
