@@ -147,8 +147,9 @@ impl Stage<'_> {
 
     fn identity(&mut self) -> Outcome {
         self.expect(Order::Mapped)?;
-        program::become_user(0, 0, &[])?;
-        Ok(nix::unistd::setsid().map(drop).call(|| "setsid")?)
+        // No session of its own, as the kernel's first process has none: sysvinit opens the console
+        // before it calls setsid, and as a leader would take it from every login after it.
+        program::become_user(0, 0, &[])
     }
 
     /// Only now that ids are mapped: sysfs, mqueue and others give their files to who makes them.
