@@ -386,6 +386,19 @@ pub fn trim_heap() {
     }
 }
 
+/// Keeps the heap of a program with many short-lived threads small: at most two arenas, and what
+/// is large is given back as soon as it is freed. To be called before the first thread is made.
+pub fn bound_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: only sets parameters of the allocator, whose values are within their documented
+    // ranges, see mallopt(3).
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 * 1024);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

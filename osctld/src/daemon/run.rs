@@ -27,6 +27,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Whatever keeps it from serving: another daemon, a run directory that can't be used, …
 pub fn run(config: Config) -> Result<()> {
+    osctl_linux::process::bound_heap();
     logging::init(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
