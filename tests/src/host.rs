@@ -52,10 +52,8 @@ pub fn cannot_run() -> Option<&'static str> {
 
 /// The directory of the programs that were built.
 pub fn built() -> PathBuf {
-    for name in ["OSCTL_BIN_DIR", "OSCTL_TEST_BINARIES"] {
-        if let Some(dir) = std::env::var_os(name) {
-            return dir.into();
-        }
+    if let Some(dir) = std::env::var_os("OSCTL_BIN_DIR") {
+        return dir.into();
     }
     let exe = std::env::current_exe().unwrap();
     exe.parent().and_then(Path::parent).unwrap().to_owned()

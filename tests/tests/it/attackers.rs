@@ -623,3 +623,52 @@ fn trees_of_the_host_are_closed_to_its_users() {
     ct.delete();
     host.assert_clean();
 }
+
+#[test]
+fn whatever_a_guest_piles_up_is_gone_with_it() {
+    let host = host!();
+    let neighbour = host.new_ct("neighbour");
+    neighbour.start();
+    let ct = host.new_ct("evil");
+    ct.start();
+    let piles = "
+        # Cgroups, deep and many.
+        cd /sys/fs/cgroup && for i in $(seq 200); do mkdir -p d && cd d || break; done
+        cd /sys/fs/cgroup && for i in $(seq 500); do mkdir w$i || break; done
+        # Mounts.
+        mkdir -p /m; for i in $(seq 2000); do mount -t tmpfs x /m || break; done
+        # Files, deep and many, some with names that are hard to type.
+        cd /srv 2>/dev/null || { mkdir /srv; cd /srv; }
+        for i in $(seq 3000); do mkdir d && cd d || break; done
+        mkdir /srv/w; cd /srv/w; seq 20000 | xargs touch; touch -- '-rf' '*' 'a b'
+        printf x > \"$(printf '\\351\\377\\n')\"; chmod 000 /srv; mkfifo /fifo
+        # Processes that want to stay, in namespaces of their own.
+        for i in $(seq 50); do unshare -Urmpf sleep 1000 >/dev/null 2>&1 </dev/null & done
+        true";
+    let ran = ct
+        .try_exec_with(&["sh", "-c", piles], &json!({}), Duration::from_secs(60))
+        .unwrap();
+    println!(
+        "{}",
+        ran.stderr.lines().take(5).collect::<Vec<_>>().join("\n")
+    );
+    assert_eq!(neighbour.sh("echo fine"), "fine\n");
+    let begun = Instant::now();
+    ct.kill();
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+    let begun = Instant::now();
+    ct.start();
+    ct.kill();
+    ct.try_delete(false).unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+    neighbour.delete();
+    host.assert_clean();
+}

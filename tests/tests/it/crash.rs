@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use osctl_api::container::{Chown, Move, State};
@@ -349,23 +350,46 @@ fn a_daemon_that_dies_while_it_makes_a_pool_leaves_a_pool_or_none() {
 /// Rounds of the random loop: `OSCTL_TEST_ROUNDS`.
 fn rounds() -> u64 {
     let wanted = std::env::var("OSCTL_TEST_ROUNDS").ok();
-    wanted.and_then(|t| t.parse().ok()).unwrap_or(30)
+    wanted.and_then(|t| t.parse().ok()).unwrap_or(200)
 }
 
-fn random_step(host: &Host, random: &mut Random) {
-    let id = format!("ct{}", random.below(4));
+/// What was asked for in a round, as far as it decides which containers there have to be.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The daemon said that it was made.
+    made: BTreeSet<String>,
+    /// May be gone, or have another name.
+    gone: BTreeSet<String>,
+}
+
+fn random_step(host: &Host, random: &mut Random, asked: &Mutex<Asked>) {
+    let any = |random: &mut Random| format!("ct{}", random.below(6));
+    let id = any(random);
     let ct = host.ct(&id);
-    // Most of these fail, for good reasons: the state is whatever it is.
-    let _ = match random.below(8) {
-        0..=2 => host.try_ct_from(&id, &host.minimal()).map(drop),
-        3 | 4 => ct.try_start(),
-        5 => ct.try_stop("kill", 10),
-        6 => ct.try_delete(true),
-        _ => {
-            let to = format!("ct{}", random.below(4));
-            ct.try_json::<Move>(json!({ "new_id": to })).map(drop)
-        }
+    let note = |what: fn(&mut Asked) -> &mut BTreeSet<String>| {
+        what(&mut asked.lock().unwrap()).insert(id.clone());
     };
+    // Most of these fail, for good reasons: the state is whatever it is.
+    match random.below(10) {
+        0..=2 => {
+            if host.try_ct_from(&id, &host.minimal()).is_ok() {
+                note(|a| &mut a.made);
+            }
+        }
+        3 | 4 => drop(ct.try_start()),
+        5 => drop(ct.try_stop("kill", 10)),
+        6 => {
+            note(|a| &mut a.gone);
+            drop(ct.try_delete(true));
+        }
+        7 => {
+            note(|a| &mut a.gone);
+            let to = any(random);
+            drop(ct.try_json::<Move>(json!({ "new_id": to })));
+        }
+        8 => drop(ct.try_json::<Chown>(json!({ "user": "other" }))),
+        _ => drop(ct.try_set(json!({ "attrs": { "a:b": random.number().to_string() } }))),
+    }
 }
 
 #[test]
@@ -374,34 +398,45 @@ fn a_daemon_that_is_killed_at_any_time_loses_nothing_and_leaves_nothing() {
     let bystander = host.new_ct("bystander");
     bystander.start();
     let init = bystander.init_pid();
-    let seed = std::env::var("OSCTL_TEST_SEED")
-        .ok()
-        .and_then(|t| t.parse().ok())
-        .unwrap_or(517);
+    host.json::<user::New>(json!({ "user": "other" }));
+    let seed = std::env::var("OSCTL_TEST_SEED").ok();
+    let seed = seed.and_then(|t| t.parse().ok()).unwrap_or(517);
     println!("seed {seed}");
     let mut random = Random::new(seed);
     for round in 0..rounds() {
-        let delay = Duration::from_micros(random.below(60_000));
+        let delay = Duration::from_micros(random.below(80_000));
         let seeds: Vec<u64> = (0..3).map(|_| random.number()).collect();
+        let before: BTreeSet<String> = host.ids().into_iter().collect();
+        let asked = Mutex::new(Asked::default());
         std::thread::scope(|scope| {
             for seed in &seeds {
-                let host = &host;
+                let (host, asked) = (&host, &asked);
                 scope.spawn(move || {
                     let mut random = Random::new(*seed);
                     for _ in 0..4 {
-                        random_step(host, &mut random);
+                        random_step(host, &mut random, asked);
                     }
                 });
             }
             wait::pause(delay);
             host.kill_daemon();
         });
-        println!("round {round}");
         host.start_daemon();
         host.assert_clean();
         assert_eq!(bystander.init_pid(), init, "round {round}");
-        for id in host.ids() {
-            assert_ne!(host.ct(&id).state(), State::Error, "round {round}: {id}");
+        let asked = asked.into_inner().unwrap();
+        let now: BTreeSet<String> = host.ids().into_iter().collect();
+        for id in before
+            .union(&asked.made)
+            .filter(|id| !asked.gone.contains(*id))
+        {
+            assert!(
+                now.contains(id),
+                "round {round}: {id} is lost: {asked:?}, {now:?}"
+            );
+        }
+        for id in &now {
+            assert_ne!(host.ct(id).state(), State::Error, "round {round}: {id}");
         }
     }
     for id in host.ids() {

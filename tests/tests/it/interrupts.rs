@@ -6,7 +6,6 @@ use nix::sys::signal::Signal;
 use osctl_api::container::State;
 use osctl_tests::pty::Terminal;
 use osctl_tests::{Host, Rootfs, host, processes, wait};
-use serde_json::json;
 
 const CTRL_C: &str = "\x03";
 
@@ -253,7 +252,6 @@ fn exit_statuses_of_the_command_line_are_what_it_says() {
     assert_eq!(code(&["ct", "exec", "web1", "sh", "-c", "kill -9 $$"]), 137);
     assert_eq!(code(&["ct", "exec", "web1", "nothing-like-that"]), 127);
     assert_eq!(code(&["ct", "exec", "web1", "/etc/hosts"]), 126);
-    let _ = json!({});
     ct.delete();
     host.stop_daemon();
     assert_eq!(code(&["ct", "ls"]), 3);

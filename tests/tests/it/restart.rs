@@ -9,7 +9,7 @@ use osctl_api::container::{Console, State};
 use osctl_api::session::CONSOLE_DATA;
 use osctl_tests::host::params;
 use osctl_tests::session::{End, Session, collect, packet, send};
-use osctl_tests::{Ct, Host, Rootfs, host, processes, wait};
+use osctl_tests::{Ct, Host, host, processes, wait};
 use serde_json::json;
 
 /// How long an adoption may take on a busy machine; the bench measures it.
@@ -338,23 +338,20 @@ fn two_daemons_run_side_by_side_with_nothing_but_directories_of_their_own() {
     osctl(&["ct", "start", "web1"]);
     assert_eq!(osctl(&["ct", "exec", "web1", "echo", "other"]), "other\n");
     assert_eq!(ct.sh("echo one"), "one\n");
+    let path = osctl(&["ct", "ls", "-H", "-o", "group_path"]);
+    let root = path
+        .trim()
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    assert!(root.starts_with("osctl-") && root != host.cgroup, "{path}");
     osctl(&["ct", "del", "--force", "web1"]);
     assert_eq!(ct.state(), State::Running);
     other.stop();
-    let groups: Vec<_> = osctl_tests::cgroups::mounts()
-        .into_iter()
-        .flat_map(|m| fs::read_dir(m).unwrap().flatten())
-        .filter(|e| e.file_name().to_string_lossy().starts_with("osctl-"))
-        .map(|e| e.path())
-        .collect();
-    for group in groups.iter().filter(|g| !g.ends_with(&host.cgroup)) {
-        // An empty tree is of the daemon that has stopped; it is removed here.
-        if osctl_tests::cgroups::tree(group).len() <= 4 {
-            osctl_tests::cgroups::tree(group)
-                .iter()
-                .for_each(|d| drop(fs::remove_dir(d)));
-        }
-    }
+    // Groups outlive a daemon, as their containers would.
+    osctl_tests::cgroups::remove(&root);
     ct.delete();
     host.assert_clean();
 }
@@ -368,5 +365,4 @@ fn a_stopped_daemon_leaves_nothing_but_its_state() {
     assert!(!host.socket().exists(), "the socket is still there");
     let left = osctl_tests::cgroups::containers(&host.cgroup);
     assert!(left.is_empty(), "{left:?}");
-    let _ = Rootfs::minimal;
 }
