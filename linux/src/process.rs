@@ -106,6 +106,81 @@ pub fn clone3(
     }
 }
 
+/// Runs `make` with the given effective user id, which owns the user namespaces that are made
+/// meanwhile and has every capability in those it owns; the caller's capabilities stay. The process and its
+/// children are undumpable from then on.
+///
+/// What the kernel counts per user (inotify instances, queued signals, locked memory, namespaces)
+/// counts in the parent of a user namespace for its owner.
+pub fn as_owner<T, E: From<Error>>(
+    uid: u32,
+    make: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    use nix::unistd::Uid;
+    let change = |to| {
+        let keep = Uid::from_raw(libc::uid_t::MAX);
+        nix::unistd::setresuid(keep, to, keep).call(|| format!("setresuid(-1, {to}, -1)"))?;
+        // Which the kernel forgets now.
+        set_undumpable()
+    };
+    let caller = (nix::unistd::getpid(), nix::unistd::geteuid());
+    let bits = Securebits::keep_capabilities()?;
+    change(Uid::from_raw(uid))?;
+    let made = make();
+    // A new process in a user namespace of its own has no ids to change to yet.
+    if nix::unistd::getpid() != caller.0 {
+        std::mem::forget(bits);
+        return made;
+    }
+    change(caller.1)?;
+    drop(bits);
+    made
+}
+
+/// Puts the secure bits back.
+#[derive(Debug)]
+struct Securebits(libc::c_int);
+
+impl Securebits {
+    /// Changes of user ids leave capabilities alone for as long as this lives.
+    fn keep_capabilities() -> Result<Self> {
+        const NO_SETUID_FIXUP: libc::c_int = 1 << 2;
+        // SAFETY: takes and gives no pointers.
+        let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
+        if bits < 0 {
+            return Err(Error::last("prctl(PR_GET_SECUREBITS)"));
+        }
+        Self::set(bits | NO_SETUID_FIXUP)?;
+        Ok(Securebits(bits))
+    }
+
+    fn set(bits: libc::c_int) -> Result<()> {
+        // SAFETY: takes no pointers.
+        match unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits) } {
+            0 => Ok(()),
+            _ => Err(Error::last("prctl(PR_SET_SECUREBITS)")),
+        }
+    }
+}
+
+impl Drop for Securebits {
+    fn drop(&mut self) {
+        // What was allowed one way is allowed back.
+        let _ = Self::set(self.0);
+    }
+}
+
+/// The user id, as the caller sees it, that owns a user namespace.
+pub fn namespace_owner(userns: BorrowedFd<'_>) -> Result<u32> {
+    const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the id outlives the call.
+    match unsafe { libc::ioctl(userns.as_raw_fd(), NS_GET_OWNER_UID, &raw mut uid) } {
+        0 => Ok(uid),
+        _ => Err(Error::last("ioctl(NS_GET_OWNER_UID)")),
+    }
+}
+
 /// Joins namespaces of the process behind a pidfd, all at once.
 pub fn setns(pidfd: BorrowedFd<'_>, namespaces: CloneFlags) -> Result<()> {
     nix::sched::setns(pidfd, namespaces).call(|| format!("setns(pidfd, {namespaces:?})"))
@@ -307,18 +382,20 @@ pub enum Ended {
 
 /// Reaps one ended child, whichever it is, without waiting.
 pub fn reap() -> Result<Option<(i32, Ended)>> {
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     loop {
-        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => Ok(Some((pid.as_raw(), Ended::Exited(status)))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                Ok(Some((pid.as_raw(), Ended::Signaled(signal as i32))))
-            }
-            Ok(_) | Err(Errno::ECHILD) => Ok(None),
+        let mut status = 0;
+        // nix cannot name real-time signals and would lose who was ended by one.
+        // SAFETY: the status outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        let ended = match Errno::result(pid) {
+            Ok(0) | Err(Errno::ECHILD) => return Ok(None),
             Err(Errno::EINTR) => continue,
-            // A real-time signal, which nix cannot name, ended somebody.
-            Err(errno) => Err(Error::new("waitpid", errno)),
+            Err(errno) => return Err(Error::new("waitpid", errno)),
+            Ok(_) if libc::WIFEXITED(status) => Ended::Exited(libc::WEXITSTATUS(status)),
+            Ok(_) if libc::WIFSIGNALED(status) => Ended::Signaled(libc::WTERMSIG(status)),
+            Ok(_) => continue,
         };
+        return Ok(Some((pid, ended)));
     }
 }
 

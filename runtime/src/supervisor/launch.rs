@@ -11,7 +11,7 @@ use osctl_linux::process::{self, Child, Cloned, Parent, SingleThread, clone3};
 use osctl_runtime::spec::{IdMapping, Mount, MountSource, Spec};
 
 use super::cgroup::{Cgroups, Placement};
-use crate::devices::DevTree;
+use crate::devices::{DevTree, host_id};
 use crate::fault::{During, Fault, Outcome};
 use crate::hostproc::HostProc;
 use crate::policy;
@@ -70,9 +70,13 @@ pub fn launch(
     cgroups.enter_v1(witness).step("cgroup")?;
     let (channel, theirs) = Channel::pair().step("process")?;
     let namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID;
+    // Owned by the host's root, its containers would share what the kernel grants to one user.
+    let owner = host_id(&spec.uid_map, 0).step("process")?;
     let (init, placement) = cgroups
         .clone_into(cgroups.payload(), |cgroup| {
-            clone3(witness, namespaces, Parent::Caller, cgroup)
+            process::as_owner(owner, || {
+                clone3(witness, namespaces, Parent::Caller, cgroup)
+            })
         })
         .step("process")?;
     let init = match init {
@@ -115,7 +119,11 @@ fn furnish(
         |name: &str, map: &[IdMapping]| proc.write(&format!("{}/{name}", init.pid), &map_text(map));
     map("uid_map", &spec.uid_map).step("uid map")?;
     map("gid_map", &spec.gid_map).step("gid map")?;
-    policy::set_rlimits(init.pid, &spec.rlimits, &mut |w| warnings.push(w)).step("rlimits")?;
+    // A host's root that lacks CAP_SYS_RESOURCE may not do this to who is not its own.
+    process::as_owner(host_id(&spec.uid_map, 0).step("rlimits")?, || {
+        policy::set_rlimits(init.pid, &spec.rlimits, &mut |w| warnings.push(w))
+    })
+    .step("rlimits")?;
     channel.send(&Order::Mapped, &[]).step("uid map")?;
 
     let userns = proc.namespace(init.pid, "user").step("user namespace")?;

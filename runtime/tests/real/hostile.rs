@@ -4,11 +4,11 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 
-use osctl_linux::seqpacket;
+use osctl_linux::{process, seqpacket};
 use osctl_runtime::control::{Action, Connection, Reply, Request, SessionMessage};
 use osctl_runtime::spec::{Device, DeviceKind};
 
-use crate::harness::{Place, SLEEP, able, names, program, wait_readable};
+use crate::harness::{BASE, Place, SLEEP, able, names, program, wait_readable};
 
 /// A rootfs whose standard directory is a symlink: refused, and nothing happens where it points.
 #[test]
@@ -242,4 +242,34 @@ fn signal_numbers_are_checked() {
         ));
     }
     assert_eq!(ct.ask(Request::Signal { signal: 0 }, &[]), Reply::Done);
+}
+
+/// Every signal is an end, real-time ones too.
+#[test]
+fn an_entry_that_ends_by_any_signal_is_noticed() {
+    if !able() {
+        return;
+    }
+    let mut ct = Place::new().run(SLEEP);
+    for signal in [34, 40, 64] {
+        let output = ct.sh(&format!("kill -{signal} $$"));
+        assert_eq!(output.end, SessionMessage::Signaled(signal), "{output:?}");
+    }
+}
+
+/// What the kernel counts per user is counted for each container by itself, not for the host's root.
+#[test]
+fn the_user_namespace_belongs_to_the_containers_root() {
+    if !able() {
+        return;
+    }
+    let ct = Place::new().run(SLEEP);
+    let userns = fs::File::open(format!("/proc/{}/ns/user", ct.pid)).unwrap();
+    let owner = process::namespace_owner(userns.as_fd()).unwrap();
+    assert_eq!(owner, BASE);
+    let status = ct.proc("status");
+    assert!(
+        status.contains(&format!("Uid:\t{BASE}\t{BASE}\t{BASE}\t{BASE}")),
+        "{status}"
+    );
 }
