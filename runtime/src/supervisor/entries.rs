@@ -51,8 +51,10 @@ struct Entry {
     placement: Placement,
     channel: Option<Channel>,
     session: Option<OwnedFd>,
-    /// The client is told the pid.
-    program: bool,
+    /// Of the guest's, not a process of ours.
+    is_program: bool,
+    /// The client has yet to be told the pid.
+    announces: bool,
     tty: bool,
     master: Option<OwnedFd>,
     /// What is needed to begin anew, until that is not needed any more.
@@ -120,7 +122,8 @@ impl Entries {
             placement: Placement::Inside,
             channel: None,
             session: Some(session),
-            program,
+            is_program: program,
+            announces: program,
             tty,
             master: None,
             again: Some((request, fds)),
@@ -290,7 +293,18 @@ impl Entry {
     /// The client is gone, or as good as.
     fn hang_up(&mut self) {
         self.session = None;
-        self.signal(libc::SIGHUP, true);
+        self.end_resident();
+    }
+
+    /// The guest may have stopped or frozen what entered. As with a terminal that hangs up, a
+    /// program of the guest's goes on with a hangup; our own process just ends.
+    fn end_resident(&self) {
+        if self.is_program {
+            self.signal(libc::SIGHUP, true);
+            self.signal(libc::SIGCONT, true);
+        } else {
+            self.signal(libc::SIGKILL, false);
+        }
     }
 
     fn signal(&self, signal: i32, group: bool) {
@@ -306,8 +320,8 @@ impl Entry {
     }
 
     fn announce(&mut self, pid: i32) {
-        if self.program && self.end.is_none() {
-            self.program = false;
+        if self.announces && self.end.is_none() {
+            self.announces = false;
             let master = self.master.take();
             let fds: Vec<BorrowedFd<'_>> = master.iter().map(AsFd::as_fd).collect();
             self.tell(&SessionMessage::Pid(pid), &fds);
@@ -374,7 +388,7 @@ impl Entry {
         }
         self.resident = Some(child);
         if self.session.is_none() {
-            self.signal(libc::SIGHUP, true);
+            self.end_resident();
         }
     }
 

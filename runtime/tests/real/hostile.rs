@@ -273,3 +273,28 @@ fn the_user_namespace_belongs_to_the_containers_root() {
         "{status}"
     );
 }
+
+/// A guest that stops what enters does not keep it from ending when the client goes.
+#[test]
+fn a_stopped_entry_ends_with_its_client() {
+    if !able() {
+        return;
+    }
+    let mut ct = Place::new().run(SLEEP);
+    // A full pipe: it is still there when it is stopped.
+    let (_out, out_w) = nix::unistd::pipe().unwrap();
+    fs::write(ct.place().rootfs().join("large"), vec![b'x'; 1 << 20]).unwrap();
+    let read = Action::ReadFile {
+        path: "/large".into(),
+        max_bytes: 1 << 20,
+    };
+    let sleep = Action::Exec(program(&["sleep", "1000"]));
+    let null = fs::File::open("/dev/null").unwrap();
+    for (action, fds) in [(read, vec![out_w.as_fd()]), (sleep, vec![null.as_fd(); 3])] {
+        let session = ct.enter(action, &fds).unwrap();
+        // All but init and itself.
+        assert_eq!(ct.sh("kill -STOP -1").end, SessionMessage::Exited(0));
+        drop(session);
+        ct.until(|status| status.sessions == 0);
+    }
+}
