@@ -54,6 +54,24 @@ fn creates_and_removes() {
 }
 
 #[test]
+fn what_is_removed_meanwhile_is_killed() {
+    let Some(scratch) = Scratch::here() else {
+        return;
+    };
+    let Scratch { tree, ct, .. } = &scratch;
+    for _ in 0..50 {
+        tree.ensure_container(ct, OWNER).unwrap();
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| tree.remove_container(ct, LIMIT));
+            while tree.exists(ct) {
+                tree.kill(ct, LIMIT).unwrap();
+            }
+            removal.join().unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
 fn removes_what_the_guest_made() {
     let Some(scratch) = Scratch::here() else {
         return;
