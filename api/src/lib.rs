@@ -12,6 +12,7 @@ pub mod id_range;
 pub mod introspect;
 pub mod methods;
 pub mod names;
+pub mod net;
 pub mod pool;
 pub mod session;
 pub mod user;

@@ -3,7 +3,6 @@
 //! What can't be a safe path component, cgroup name or table cell never becomes one of these types.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -23,7 +22,7 @@ pub struct InvalidName {
     rule: &'static str,
 }
 
-fn invalid(what: &'static str, given: &str, rule: &'static str) -> InvalidName {
+pub(crate) fn invalid(what: &'static str, given: &str, rule: &'static str) -> InvalidName {
     let mut shown: String = given.chars().take(64).collect();
     if shown.len() < given.len() {
         shown.push('…');
@@ -37,8 +36,8 @@ fn invalid(what: &'static str, given: &str, rule: &'static str) -> InvalidName {
 
 macro_rules! string_newtype {
     ($type:ident, $schema:literal) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $type {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.pad(&self.to_text())
             }
         }
@@ -66,6 +65,7 @@ macro_rules! string_newtype {
         }
     };
 }
+pub(crate) use string_newtype;
 
 /// Name of a pool, user, id range or container: 1 to 100 letters, digits, `_` and `-`,
 /// not starting with `-`.

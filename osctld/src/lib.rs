@@ -16,6 +16,7 @@ pub mod guest;
 pub mod handlers;
 pub mod id_range;
 pub mod image;
+pub mod network;
 pub mod pool;
 pub mod security;
 pub mod server;

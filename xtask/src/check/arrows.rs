@@ -71,12 +71,7 @@ const RULES: &[Rule] = &[
         why: "handlers talk to domain objects",
     },
     Rule {
-        who: &[
-            "osctld::storage",
-            "osctld::network",
-            "osctld::cgroup",
-            "osctld::security",
-        ],
+        who: &["osctld::storage", "osctld::cgroup", "osctld::security"],
         but: &[],
         may_not: &[
             "osctld::container",
@@ -85,6 +80,25 @@ const RULES: &[Rule] = &[
             "osctl_api",
         ],
         why: "a back end does not know who calls",
+    },
+    Rule {
+        who: &["osctld::network"],
+        but: &[],
+        may_not: &[
+            "osctld::container",
+            "osctld::pool",
+            "osctld::handlers",
+            "osctl_api::client",
+            "osctl_api::container",
+            "osctl_api::daemon",
+            "osctl_api::error",
+            "osctl_api::firewall",
+            "osctl_api::methods",
+            "osctl_api::netif",
+            "osctl_api::pool",
+            "osctl_api::wire",
+        ],
+        why: "a back end does not know who calls; the values of osctl_api::net are everybody's",
     },
     Rule {
         who: &[
