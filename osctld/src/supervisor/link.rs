@@ -17,8 +17,9 @@ use crate::error::Error;
 /// What a supervisor tells unasked.
 #[derive(Debug)]
 pub enum Event {
-    /// Its namespaces exist; init waits for `Proceed`.
-    Created(u32),
+    /// Its namespaces exist; init waits for `Proceed` if its specification holds it. With its
+    /// network namespace: nothing of the guest's has run in it yet.
+    Created(OwnedFd),
     /// Init runs.
     Started {
         /// Process id on the host.
@@ -121,6 +122,26 @@ impl Link {
         }
     }
 
+    /// Its network namespace: the one that it was made with, whatever the guest does in it.
+    ///
+    /// It is asked for whenever it is needed rather than kept: who keeps it, keeps it from ending
+    /// with the container.
+    ///
+    /// # Errors
+    /// As [`Link::request`]; `InvalidState` before it has one.
+    pub async fn netns(&self) -> Result<OwnedFd, Error> {
+        let (_, fds) = self.request(Request::Status, &[]).await?;
+        netns_of(fds).ok_or_else(|| Error::state("the container has no network namespace yet"))
+    }
+
+    /// Lets a held container run its init.
+    ///
+    /// # Errors
+    /// As [`Link::request`].
+    pub async fn proceed(&self) -> Result<(), Error> {
+        self.request(Request::Proceed, &[]).await.map(drop)
+    }
+
     /// Sends a signal to init.
     ///
     /// # Errors
@@ -200,7 +221,11 @@ async fn read(socket: Arc<Socket>, pending: Arc<Pending>, events: mpsc::Sender<E
                 }
                 continue;
             }
-            Message::Event(control::Event::Created { pid }) => Event::Created(unsigned(pid)),
+            Message::Event(control::Event::Created { .. }) => match netns_of(fds) {
+                Some(netns) => Event::Created(netns),
+                // Its end is reported next: there was no namespace to be opened any more.
+                None => continue,
+            },
             Message::Event(control::Event::Started { pid, warnings }) => Event::Started {
                 pid: unsigned(pid),
                 warnings,
@@ -213,6 +238,11 @@ async fn read(socket: Arc<Socket>, pending: Arc<Pending>, events: mpsc::Sender<E
         }
     }
     *pending.lock() = None;
+}
+
+/// Of the descriptors of init, a pidfd and its network namespace, the second.
+fn netns_of(mut fds: Vec<OwnedFd>) -> Option<OwnedFd> {
+    (fds.len() == 2).then(|| fds.pop()).flatten()
 }
 
 /// Process ids are positive; anything else is no process.
