@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::State as ContainerState;
 use crate::names::Name;
+use crate::net::IfName;
 
 /// Check that the daemon answers
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +46,8 @@ pub enum EventKind {
     Db,
     /// The init of a container was started.
     CtInitPid,
+    /// A network interface of a container came, went, or has another name.
+    CtNetif,
     /// The daemon stops serving; containers go on.
     Shutdown,
 }
@@ -67,7 +70,8 @@ pub struct Event {
     /// Kind of object: `pool`, `id-range`, `user`, `group`, `container` (`db`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// `add` or `remove` (`db`); `run`, `done` or `failed` (`management`).
+    /// `add` or `remove` (`db`); `run`, `done` or `failed` (`management`); `add`, `remove` or
+    /// `rename` in the configuration, `up` or `down` in the kernel (`ct_netif`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     /// Method that was called (`management`).
@@ -76,6 +80,15 @@ pub struct Event {
     /// Process id of init on the host (`ct_init_pid`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_pid: Option<u32>,
+    /// Name of the interface in the container (`ct_netif`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<IfName>,
+    /// Its new name (`ct_netif`, `rename`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_name: Option<IfName>,
+    /// Name of its other end on the host (`ct_netif`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub veth: Option<IfName>,
     /// How many events this subscriber lost before this one, because it read too slowly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,

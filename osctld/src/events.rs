@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use osctl_api::container::State;
 use osctl_api::daemon::{Event, EventKind};
 use osctl_api::names::Name;
+use osctl_api::net::IfName;
 use tokio::sync::Notify;
 
 use crate::sync::Mutex;
@@ -23,6 +24,21 @@ pub enum Change {
     Add,
     /// Removed.
     Remove,
+}
+
+/// What happened to a network interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetifChange<'a> {
+    /// It was added to the configuration.
+    Add,
+    /// It was removed from the configuration.
+    Remove,
+    /// It has another name in the container.
+    Rename(&'a IfName),
+    /// Its link is there; with the name of its other end on the host.
+    Up(&'a IfName),
+    /// Its link is gone.
+    Down(&'a IfName),
 }
 
 /// Where events are published.
@@ -108,6 +124,26 @@ impl Hub {
             ..event(EventKind::CtInitPid)
         });
     }
+
+    /// Something happened to interface `name` of a container.
+    pub fn netif(&self, pool: &Name, id: &Name, name: &IfName, change: NetifChange<'_>) {
+        let (action, new_name, veth) = match change {
+            NetifChange::Add => ("add", None, None),
+            NetifChange::Remove => ("remove", None, None),
+            NetifChange::Rename(new) => ("rename", Some(new), None),
+            NetifChange::Up(veth) => ("up", None, Some(veth)),
+            NetifChange::Down(veth) => ("down", None, Some(veth)),
+        };
+        self.publish(Event {
+            pool: Some(pool.clone()),
+            id: Some(id.to_string()),
+            action: Some(action.to_owned()),
+            name: Some(name.clone()),
+            new_name: new_name.cloned(),
+            veth: veth.cloned(),
+            ..event(EventKind::CtNetif)
+        });
+    }
 }
 
 /// An event of a kind that tells nothing else.
@@ -121,6 +157,9 @@ pub fn event(kind: EventKind) -> Event {
         action: None,
         method: None,
         init_pid: None,
+        name: None,
+        new_name: None,
+        veth: None,
         lost: None,
     }
 }

@@ -93,6 +93,13 @@ fn describe(event: &Event) -> Option<String> {
             let pid = event.init_pid.map_or("-".to_owned(), |p| p.to_string());
             format!("ct_init_pid {pool} {id} {pid}")
         }
+        EventKind::CtNetif => {
+            let (action, name) = (word(&event.action), event.name.as_ref());
+            let name = name.map_or("-", |n| n.as_str());
+            let other = event.new_name.as_ref().or(event.veth.as_ref());
+            let other = other.map_or("-", |n| n.as_str());
+            format!("ct_netif {action} {pool} {id} {name} {other}")
+        }
         EventKind::Shutdown => "shutdown".to_owned(),
     })
 }
