@@ -7,6 +7,7 @@ pub mod client;
 pub mod container;
 pub mod daemon;
 pub mod error;
+pub mod firewall;
 pub mod group;
 pub mod id_range;
 pub mod introspect;
