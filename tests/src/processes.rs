@@ -142,11 +142,12 @@ pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
-/// Private memory that is in use, bytes.
-pub fn private_memory(pid: u32) -> u64 {
+/// Memory that is the process' own, in bytes: heap and stacks. Pages of its program are not counted:
+/// they are shared or private depending on who else runs the same program at the moment.
+pub fn anonymous_memory(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     text.lines()
-        .filter(|l| l.starts_with("Private_"))
+        .filter(|l| l.starts_with("Anonymous:") || l.starts_with("Swap:"))
         .filter_map(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok())
         .sum::<u64>()
         * 1024
@@ -170,4 +171,52 @@ pub fn descendants() -> Vec<u32> {
     }
     found.remove(0);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    struct Running(Child);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
+    }
+
+    /// A copy of this program, waiting for input that never comes.
+    fn run(program: &std::path::Path) -> Running {
+        let mut command = Command::new(program);
+        command.args(["--exact", "processes::tests::waits", "--ignored"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut told = [0; 1];
+        let out = child.stdout.as_mut().unwrap();
+        std::io::Read::read_exact(out, &mut told).unwrap();
+        Running(child)
+    }
+
+    #[test]
+    #[ignore = "runs for the test below"]
+    fn waits() {
+        drop(std::io::stdin().lines().next());
+    }
+
+    #[test]
+    fn who_else_runs_a_program_does_not_change_the_memory_of_a_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("copy");
+        fs::copy("/proc/self/exe", &program).unwrap();
+        let first = run(&program);
+        let alone = anonymous_memory(first.0.id());
+        assert!(alone > 0);
+        let others: Vec<Running> = (0..3).map(|_| run(&program)).collect();
+        let together = anonymous_memory(first.0.id());
+        drop(others);
+        let differs = alone.abs_diff(together);
+        assert!(differs < 128 * 1024, "{alone} alone, {together} together");
+    }
 }

@@ -208,10 +208,10 @@ fn metadata_of_ten_gibibytes_is_refused_without_reading_it() {
     let file = archive.cut();
     file.set_len(512 + (10 << 30) + 1024).unwrap();
     drop(file);
-    let before = processes::private_memory(setting.pid);
+    let before = processes::anonymous_memory(setting.pid);
     let error = setting.refused("10 GiB of metadata", &path);
     assert!(error.contains("metadata"), "{error}");
-    let after = processes::private_memory(setting.pid);
+    let after = processes::anonymous_memory(setting.pid);
     assert!(after < before + 64 * 1024 * 1024, "{before} -> {after}");
     // The same with bytes that compress to nothing.
     let laughs = setting.tar("laughs.tar", |a| {

@@ -234,7 +234,7 @@ fn files_of_a_guest_that_never_end_or_never_answer_do_not_hang_anyone() {
 fn huge_files_of_a_guest_are_read_within_bounds() {
     let setting = Setting::new(host!());
     let host = &setting.host;
-    let memory = osctl_tests::processes::private_memory(setting.pid);
+    let memory = osctl_tests::processes::anonymous_memory(setting.pid);
     let ct = host.new_ct("evil");
     ct.start();
     for file in [
@@ -253,7 +253,7 @@ fn huge_files_of_a_guest_are_read_within_bounds() {
     let _ = set_password(&ct);
     let _ = ct.try_exec_with(&[], &json!({ "user_shell": true }), BOUND);
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
-    let now = osctl_tests::processes::private_memory(setting.pid);
+    let now = osctl_tests::processes::anonymous_memory(setting.pid);
     assert!(now < memory + 32 * 1024 * 1024, "{memory} -> {now}");
     ct.kill();
     let begun = Instant::now();

@@ -65,13 +65,13 @@ fn fifty_containers_come_and_go_three_times_and_nothing_is_left() {
     let pid = host.daemon_pid();
     round(&host);
     let descriptors = processes::descriptors(pid);
-    let memory = processes::private_memory(pid);
+    let memory = processes::anonymous_memory(pid);
     round(&host);
     round(&host);
     osctl_tests::wait::until("descriptors are closed", || {
         processes::descriptors(pid) <= descriptors + 2
     });
-    let now = processes::private_memory(pid);
+    let now = processes::anonymous_memory(pid);
     assert!(
         now < memory + 6 * 1024 * 1024,
         "the daemon grew from {memory} to {now} bytes"

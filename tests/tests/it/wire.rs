@@ -135,7 +135,7 @@ fn events_come_as_replies_that_continue() {
 fn garbage_is_answered_by_closing_that_connection_only() {
     let host = host!();
     let pid = host.daemon_pid();
-    let memory = processes::private_memory(pid);
+    let memory = processes::anonymous_memory(pid);
     let garbage: Vec<Vec<u8>> = vec![
         b"\0".to_vec(),
         b"GET / HTTP/1.1\r\n\r\n\0".to_vec(),
@@ -186,7 +186,7 @@ fn garbage_is_answered_by_closing_that_connection_only() {
     assert_eq!(host.daemon_pid(), pid);
     assert!(host.daemon_runs());
     wait::until("its memory is what it was", || {
-        processes::private_memory(pid) < memory + 8 * 1024 * 1024
+        processes::anonymous_memory(pid) < memory + 8 * 1024 * 1024
     });
 }
 
