@@ -7,9 +7,8 @@ mod daemon;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::check::cargo;
 use crate::error::{Error, FileContext as _, Result};
-use crate::{apt, process, template, ui, workspace};
+use crate::{apt, process, release, template, ui, workspace};
 use daemon::Daemon;
 
 const POOL: &str = "demo";
@@ -50,15 +49,7 @@ struct Demo {
 
 impl Demo {
     fn make(&self) -> Result<()> {
-        ui::step("building osctl, osctld and osctl-runtime");
-        let mut build = cargo();
-        build.args(["build", "--quiet", "--release", "--locked"]);
-        build.args([
-            "--package=osctl",
-            "--package=osctld",
-            "--package=osctl-runtime",
-        ]);
-        process::run(&mut build, "cargo build")?;
+        release::build()?;
         let image = template::ensure(TEMPLATE)?;
         self.daemon.ensure_running(&self.programs)?;
         if !self.exists(&["pool", "show", POOL])? {

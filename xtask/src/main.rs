@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod error;
 mod process;
+mod release;
 mod template;
 mod test;
 mod ui;

@@ -133,12 +133,6 @@ impl Lxc {
         command
     }
 
-    /// Removes a container that does not run.
-    pub fn forget(&self, id: &str) -> Result<()> {
-        let path = self.containers.join(id);
-        fs::remove_dir_all(&path).of("remove", path)
-    }
-
     /// Makes many containers that only are to be listed.
     pub fn make_many(&self, count: u32) -> Result<()> {
         for number in 0..count {

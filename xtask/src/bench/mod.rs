@@ -21,10 +21,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, Timespec, poll};
 
-use crate::check::cargo;
 use crate::error::{FileContext as _, Result};
 use crate::process::{self, Program, Stop};
-use crate::{apt, template, ui, workspace};
+use crate::{apt, release, template, ui};
 use figures::Figure;
 use lxc::Lxc;
 use ours::Ours;
@@ -68,17 +67,9 @@ pub fn run(args: &Args) -> Result<()> {
     apt::require_root("run containers")?;
     lxc::install()?;
     apt::ensure(&[apt::BUSYBOX])?;
-    ui::step("building osctl, osctld and osctl-runtime");
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--release", "--locked"]);
-    build.args([
-        "--package=osctl",
-        "--package=osctld",
-        "--package=osctl-runtime",
-    ]);
-    process::run(&mut build, "cargo build")?;
+    let programs = release::build()?;
     let image = template::ensure("minimal")?;
-    let mut bench = Bench::new(args, image)?;
+    let mut bench = Bench::new(args, programs, image)?;
     bench.measure()?;
     report::write(&bench.results, args.rounds)
 }
@@ -96,7 +87,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(args: &Args, image: PathBuf) -> Result<Self> {
+    fn new(args: &Args, programs: PathBuf, image: PathBuf) -> Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("osctl-bench-")
             // The root of a guest has to come through.
@@ -111,7 +102,7 @@ impl Bench {
             results: Results::default(),
             wanted,
             rounds: args.rounds,
-            ours: Ours::new(workspace::target().join("release"), scratch.path())?,
+            ours: Ours::new(programs, scratch.path())?,
             lxc: Lxc::new(scratch.path(), &image)?,
             errors: Errors::new(scratch.path())?,
             image,
@@ -214,7 +205,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Containers made of an image that is there already.
+    /// Containers made of an image that is there already. They stay until the
+    /// end: ext4 takes long to find an inode where many were freed lately.
     fn creation(&mut self, round: u32) -> Result<()> {
         let id = format!("new{round}");
         let mut command = self.ours.creation(&id, &self.image);
@@ -223,8 +215,7 @@ impl Bench {
         let mut command = self.lxc.creation(&id);
         let took = self.timed(&mut command, "lxc-create")?;
         self.record(Figure::Create, Side::Lxc, took);
-        self.ours.run(&["ct", "del", &id])?;
-        self.lxc.forget(&id)
+        Ok(())
     }
 
     /// The daemon is killed; how long until the next one has them all.
