@@ -48,6 +48,9 @@ pub struct Args {
     /// How often each thing is measured.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
+    /// Where to make the scratch directory; its file system matters to create.
+    #[arg(long, default_value = "/var/tmp")]
+    dir: PathBuf,
     /// Only these measurements.
     #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., value_name = "NAME")]
     only: Vec<Figure>,
@@ -92,8 +95,8 @@ impl Bench {
             .prefix("osctl-bench-")
             // The root of a guest has to come through.
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
-            .tempdir_in("/var/tmp")
-            .of("create a directory in", "/var/tmp")?;
+            .tempdir_in(&args.dir)
+            .of("create a directory in", &args.dir)?;
         let wanted = match args.only.is_empty() {
             true => Figure::all().collect(),
             false => args.only.iter().copied().collect(),
