@@ -12,7 +12,7 @@ use super::logins::{self, Login, UserSpec};
 use super::plan::Mode;
 use super::{Container, Hold, Run};
 use crate::error::Error;
-use crate::supervisor::{Link, finish};
+use crate::supervisor::{Link, finish, finish_soon};
 
 /// Where programs of a guest are looked for, whatever distribution it is.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:\
@@ -248,7 +248,7 @@ impl Container {
         files: Vec<osctl_runtime::spec::FileOp>,
     ) -> Result<(), Error> {
         let session = link.enter(Action::WriteFiles { files }, &[]).await?;
-        finish(session).await.map(drop)
+        finish_soon(session).await.map(drop)
     }
 
     /// The run to enter; a stopped container is started with a minimal init when `start` says so.

@@ -430,7 +430,7 @@ impl Container {
     }
 
     /// Runs a command in it with no input and no output.
-    pub(super) async fn run_quietly(&self, run: &Run, argv: &[&str]) -> Result<i32, Error> {
+    async fn run_quietly(&self, run: &Run, argv: &[&str]) -> Result<i32, Error> {
         let null = std::fs::OpenOptions::new()
             .read(true)
             .write(true)

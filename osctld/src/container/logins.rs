@@ -7,7 +7,7 @@ use osctl_runtime::control::{Action, Exec};
 
 use super::enter::environment;
 use crate::error::Error;
-use crate::supervisor::{Link, finish};
+use crate::supervisor::{Link, finish_soon};
 
 /// Largest /etc/passwd or /etc/group that is read, bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -152,7 +152,7 @@ async fn read(link: &Link, path: &str) -> Result<String, Error> {
         max_bytes: MAX_FILE,
     };
     let session = link.enter(action, &[file.as_fd()]).await?;
-    if let Err(error) = finish(session).await {
+    if let Err(error) = finish_soon(session).await {
         tracing::debug!(path, error = %error.chain(), "can't read a file of the guest");
         return Ok(String::new());
     }
@@ -199,7 +199,7 @@ pub async fn run_with_input(link: &Link, argv: &[&str], input: &[u8]) -> Result<
     };
     let fds = [stdin.as_fd(), null.as_fd(), null.as_fd()];
     let session = link.enter(Action::Exec(exec), &fds).await?;
-    finish(session).await
+    finish_soon(session).await
 }
 
 /// Tells everybody who is logged in, with the guest's own wall(1).

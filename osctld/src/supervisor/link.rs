@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::sync::Mutex;
 use osctl_runtime::control::{
@@ -13,6 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::socket::Socket;
 use crate::error::Error;
+
+/// For what a guest's program does in a moment, also on a busy machine.
+const GUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// What a supervisor tells unasked.
 #[derive(Debug)]
@@ -270,6 +274,21 @@ pub async fn finish(session: OwnedFd) -> Result<i32, Error> {
             Ok((control::SessionMessage::Pid(_), _)) => {}
             Err(_) => return Err(gone()),
         }
+    }
+}
+
+/// As [`finish`], for what takes a moment unless the guest means harm: what it has stopped, or
+/// replaced by a program that never ends, is ended.
+///
+/// # Errors
+/// `Timeout`, too.
+pub async fn finish_soon(session: OwnedFd) -> Result<i32, Error> {
+    match tokio::time::timeout(GUEST_LIMIT, finish(session)).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::timeout(format!(
+            "what was started in the container did not end within {} seconds",
+            GUEST_LIMIT.as_secs()
+        ))),
     }
 }
 

@@ -15,7 +15,7 @@ use osctl_runtime::spec::Spec;
 use std::path::Path;
 
 pub use binary::RuntimeBinary;
-pub use link::{Event, Events, Link, finish, unsigned};
+pub use link::{Event, Events, Link, finish, finish_soon, unsigned};
 
 use crate::error::Error;
 

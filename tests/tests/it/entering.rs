@@ -169,6 +169,24 @@ fn passwords_are_set_in_stopped_and_running_containers() {
     host.assert_clean();
 }
 
+/// The guest's own programs are asked for some things; they need not answer.
+#[test]
+fn a_program_of_the_guest_that_never_ends_holds_nobody_up() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    ct.start();
+    ct.sh("mkdir -p /usr/local/bin && for p in chpasswd hostname; do \
+        printf '#!/bin/sh\\nkill -STOP $$\\n' > /usr/local/bin/$p; chmod 755 /usr/local/bin/$p; done");
+    let error = ct
+        .try_json::<Passwd>(json!({ "user": "root", "password": "x" }))
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(error.code, osctl_api::Code::Timeout, "{error:?}");
+    ct.set(json!({ "hostname": "other" }));
+    ct.delete();
+    host.assert_clean();
+}
+
 #[test]
 fn a_terminal_of_a_program_has_its_size_and_is_the_guests_own() {
     let host = host!();
