@@ -49,6 +49,34 @@ pub fn call(name: &str) -> Result<()> {
     outcome(name, result).map(drop)
 }
 
+/// A raw socket of an interface: what is sent on it goes out as it is, and what the interface sends
+/// and receives can be read from it.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn packet_socket(index: u32) -> Result<OwnedFd> {
+    let every = (libc::ETH_P_ALL as u16).to_be();
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers are involved.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    outcome("socket(AF_PACKET)", fd.into())?;
+    // SAFETY: the descriptor is new and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: every,
+        sll_ifindex: i32::try_from(index).unwrap_or(0),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address outlives the call, and its length is its own.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    outcome("bind", bound.into()).map(|_| socket)
+}
+
 /// Types a byte into a terminal as if its owner had (TIOCSTI, ioctl_tty(2)).
 ///
 /// # Errors

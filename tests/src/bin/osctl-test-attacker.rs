@@ -5,12 +5,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use osctl_linux::attempt::{self, Compat};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, socket_with};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +26,8 @@ fn main() {
         ["overwrite", seconds] => overwrite(seconds.parse().unwrap()),
         ["peep", seconds] => peep(seconds.parse().unwrap()),
         ["allocate"] => allocate(),
+        ["frames", netif, ..] => frames(netif, &words[2..]),
+        ["sniff", netif, wanted, last] => sniff(netif, wanted, last),
         _ => {
             println!("no such attack: {words:?}");
             std::process::exit(2);
@@ -283,6 +285,50 @@ fn allocate() {
         all.push(vec![1u8; 1024 * 1024]);
         if all.len() % 64 == 0 {
             println!("{} MiB", all.len());
+        }
+    }
+}
+
+/// A raw socket of an interface.
+fn packet_socket(netif: &str) -> OwnedFd {
+    let index = fs::read_to_string(format!("/sys/class/net/{netif}/ifindex")).unwrap();
+    attempt::packet_socket(index.trim().parse().unwrap()).unwrap()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|d| u8::from_str_radix(str::from_utf8(d).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// Sends frames as they are, in order.
+fn frames(netif: &str, frames: &[&str]) {
+    let socket = packet_socket(netif);
+    for frame in frames {
+        match rustix::net::send(&socket, &unhex(frame), SendFlags::empty()) {
+            Ok(n) => println!("sent {n}"),
+            Err(e) => println!("refused {e:?}"),
+        }
+    }
+}
+
+/// Prints the frames with `wanted` in them that arrive before one with `last` in it.
+fn sniff(netif: &str, wanted: &str, last: &str) {
+    let (wanted, last) = (unhex(wanted), unhex(last));
+    let socket = packet_socket(netif);
+    println!("ready");
+    let mut buffer = [0; 65536];
+    let has = |frame: &[u8], what: &[u8]| frame.windows(what.len()).any(|w| w == what);
+    loop {
+        let (n, _) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::empty()).unwrap();
+        let frame = &buffer[..n];
+        if has(frame, &wanted) {
+            let text: String = frame.iter().map(|b| format!("{b:02x}")).collect();
+            println!("arrived {text}");
+        }
+        if has(frame, &last) {
+            return println!("last");
         }
     }
 }
