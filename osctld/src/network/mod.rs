@@ -3,6 +3,22 @@
 //! It owns what is wanted of one interface ([`Wanted`]) and how that is made true in the kernel. It
 //! knows neither containers nor pools: who calls it resolves their configuration first.
 
+pub mod error;
+pub mod inside;
+pub mod link;
+mod message;
+pub mod netlink;
+mod setting;
+mod shaping;
+pub mod stats;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
+pub use error::{Error, Result};
+pub use inside::Inside;
+pub use link::{Ensured, Host, Made, Ours};
+pub use message::Link;
+pub use setting::ensure_forwarding;
+pub use stats::Counters;
 pub use wanted::{Attachment, DhcpLease, Gateways, Owner, Route, Wanted, hashed, host_name};

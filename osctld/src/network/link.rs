@@ -1,0 +1,649 @@
+//! The host's side of the interfaces of containers: veth pairs, ports of bridges, addresses and
+//! routes of routed ones.
+//!
+//! An interface is found by its name on the host, and known for ours by the mark in its alias. What
+//! is inside of the container is in `inside`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Mutex, MutexGuard};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressScope;
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
+};
+use nix::errno::Errno;
+use osctl_api::net::IfName;
+use sha2::{Digest, Sha256};
+
+use super::error::{Error, Result};
+use super::message::{self, Link, indexed, named, with};
+use super::netlink::{self, Batch, Reply, Socket};
+use super::setting;
+use super::shaping;
+use super::wanted::{self, Attachment, Owner, Route, Wanted};
+
+/// The host's network, for the interfaces of one daemon. All of it blocks, and has to be called on
+/// threads of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Host {
+    root: String,
+    ipv6: bool,
+    socket: Mutex<Socket>,
+    pub(super) shaper: std::sync::OnceLock<shaping::Shaper>,
+}
+
+/// Both ends of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// Index of the host's end.
+    pub host_index: u32,
+    /// Index of the container's end, in the namespace where that is.
+    pub inside_index: u32,
+}
+
+/// What [`Host::ensure`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ensured {
+    /// It was there.
+    Kept(Made),
+    /// It was not: the container's end is new and has to be configured.
+    Created(Made),
+}
+
+/// An interface with our mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ours {
+    /// Name of the host's end.
+    pub host_name: IfName,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Name in the container when it was made or renamed.
+    pub netif: IfName,
+    /// Index of the host's end; `None` when only what shapes its traffic is left.
+    pub index: Option<u32>,
+}
+
+/// Settings of a routed interface for IPv4 (linux/ip.h, `IPV4_DEVCONF_*`): packets are passed on,
+/// their sources are those that are routed there, and a container redirects nobody.
+const ROUTED_V4: [(u16, u32); 6] = [
+    (1, 1),  // forwarding
+    (4, 0),  // accept_redirects
+    (6, 0),  // send_redirects
+    (8, 1),  // rp_filter: strict
+    (9, 0),  // accept_source_route
+    (26, 0), // route_localnet
+];
+
+impl Host {
+    /// The network of the calling thread's namespace; `root` is the name of the daemon's cgroup,
+    /// which tells its interfaces from those of other daemons.
+    ///
+    /// # Errors
+    /// Those of opening a netlink socket.
+    pub fn open(root: &str) -> Result<Host> {
+        Ok(Host {
+            root: root.to_owned(),
+            ipv6: setting::has_ipv6(),
+            socket: Mutex::new(Socket::open()?),
+            shaper: std::sync::OnceLock::new(),
+        })
+    }
+
+    /// Makes the pair, its one end in a network namespace, both ends down. What is left of an
+    /// earlier one is removed first.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], [`Error::NoBridge`], [`Error::NotABridge`], [`Error::NameInUse`], or
+    /// what the kernel refuses; then there is no pair.
+    pub fn create(&self, wanted: &Wanted, netns: BorrowedFd<'_>) -> Result<Made> {
+        let (found, bridge) = self.look(wanted)?;
+        if found.is_some() {
+            self.delete(&wanted.host_name)?;
+        }
+        self.make(wanted, bridge.as_ref(), netns)
+    }
+
+    /// Limits the rates of a pair that was made, lets its host's end go up, and gives it addresses
+    /// and routes. Comes before the container's end goes up; see [`Host::running`].
+    ///
+    /// # Errors
+    /// [`Error::NoLink`], or what the kernel refuses.
+    pub fn raise(&self, wanted: &Wanted) -> Result<()> {
+        let link = self.link_or_error(&wanted.host_name)?;
+        self.shape(wanted, link.index, shaping::Before::Nothing)?;
+        let mut batch = Batch::new();
+        let state = State::default();
+        self.differences(wanted, &link, link.controller, &state, &mut batch);
+        match self.run(batch) {
+            // It had some of it already.
+            Err(Error::Kernel(e)) if e.errno() == Some(Errno::EEXIST) => self.apply(wanted),
+            result => result.map(drop),
+        }
+    }
+
+    /// Makes everything of the host's side as it is wanted, changing only what differs: makes the
+    /// pair when it is not there, and lets the host's end go up.
+    ///
+    /// # Errors
+    /// As of [`Host::create`] and [`Host::raise`].
+    pub fn ensure(&self, wanted: &Wanted, netns: BorrowedFd<'_>) -> Result<Ensured> {
+        let (found, bridge) = self.look(wanted)?;
+        let Some(link) = found else {
+            let made = self.make(wanted, bridge.as_ref(), netns)?;
+            let raised = self.raise(wanted);
+            return self
+                .undo_unless(raised, wanted)
+                .map(|()| Ensured::Created(made));
+        };
+        self.settle(wanted, &link, bridge.as_ref())?;
+        Ok(Ensured::Kept(made_of(&link)?))
+    }
+
+    /// Makes everything of the host's side as it is wanted, of an interface that is there: largest
+    /// packet, bridge, routes, rates. Nothing is interrupted that does not differ.
+    ///
+    /// # Errors
+    /// [`Error::NoLink`], or what the kernel refuses.
+    pub fn apply(&self, wanted: &Wanted) -> Result<()> {
+        let (found, bridge) = self.look(wanted)?;
+        let link = found.ok_or_else(|| Error::NoLink(wanted.host_name.to_string()))?;
+        self.settle(wanted, &link, bridge.as_ref())
+    }
+
+    /// Whether both ends of an interface are up. To be asked for once they should be: then the
+    /// kernel (from 6.8 on) lets packets through at once, rather than after a moment in which the
+    /// first ones would be lost.
+    ///
+    /// # Errors
+    /// [`Error::NoLink`], or those of asking the kernel.
+    pub fn running(&self, host_name: &IfName) -> Result<bool> {
+        Ok(self.link_or_error(host_name)?.running)
+    }
+
+    /// Removes an interface, and with it the container's end. Says whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], or what the kernel refuses.
+    pub fn delete(&self, host_name: &IfName) -> Result<bool> {
+        let names = [host_name.clone(), shaping::ifb_name(host_name)];
+        let mut ask = Batch::new();
+        for name in &names {
+            ask.add_tolerating(
+                RouteNetlinkMessage::GetLink(brief(named(name.as_str()))),
+                0,
+                &[Errno::ENODEV],
+                format!("look for interface {name}"),
+            );
+        }
+        let replies = self.run(ask)?;
+        let mut remove = Batch::new();
+        let mut found = false;
+        for link in Link::all(&replies) {
+            self.check_mark(&link)?;
+            found |= link.name == host_name.as_str();
+            remove.add_tolerating(
+                RouteNetlinkMessage::DelLink(indexed(link.index)),
+                0,
+                &[Errno::ENODEV],
+                format!("remove interface {}", link.name),
+            );
+        }
+        self.run(remove)?;
+        Ok(found)
+    }
+
+    /// Gives an interface that is there another name in the container and on the host: `old` is
+    /// its name on the host, `wanted` has the new ones. What goes through it is interrupted only
+    /// where the kernel cannot rename an interface that is up (before 6.2).
+    ///
+    /// # Errors
+    /// [`Error::NoLink`], [`Error::Foreign`], or what the kernel refuses.
+    pub fn rename(&self, old: &IfName, wanted: &Wanted) -> Result<()> {
+        let link = self.link_or_error(old)?;
+        self.check_mark(&link)?;
+        let mark = LinkAttribute::IfAlias(self.mark(&wanted.owner, &wanted.name));
+        let mut links = vec![(link, wanted.host_name.clone())];
+        if let Some(ifb) = self.link_with(named(shaping::ifb_name(old).as_str()))? {
+            links.push((ifb, shaping::ifb_name(&wanted.host_name)));
+        }
+        for (link, name) in links {
+            let step = format!("rename interface {} to {name}", link.name);
+            let new = || {
+                let name = LinkAttribute::IfName(name.to_string());
+                with(indexed(link.index), [name, mark.clone()])
+            };
+            let mut batch = Batch::new();
+            batch.add(RouteNetlinkMessage::SetLink(new()), 0, step.clone());
+            let renamed = match self.run(batch) {
+                Err(Error::Kernel(e)) if e.errno() == Some(Errno::EBUSY) => {
+                    let mut batch = Batch::new();
+                    for set in [
+                        message::down(indexed(link.index)),
+                        new(),
+                        message::up(indexed(link.index)),
+                    ] {
+                        batch.add(RouteNetlinkMessage::SetLink(set), 0, step.clone());
+                    }
+                    self.run(batch)
+                }
+                result => result,
+            };
+            renamed?;
+        }
+        self.apply(wanted)
+    }
+
+    /// All interfaces with our mark.
+    ///
+    /// # Errors
+    /// Those of asking the kernel.
+    pub fn list_ours(&self) -> Result<Vec<Ours>> {
+        let all = brief(LinkMessage::default());
+        let replies = self.dump(RouteNetlinkMessage::GetLink(all), "list links")?;
+        let mut ours = BTreeMap::new();
+        for link in Link::all(&replies) {
+            let Some((owner, netif)) = self.mark_of(&link) else {
+                continue;
+            };
+            let host_name = wanted::host_name(&self.root, &owner, &netif);
+            let is_pair = link.kind.as_deref() == Some("veth");
+            let entry = ours.entry(host_name.to_string()).or_insert(Ours {
+                host_name,
+                owner,
+                netif,
+                index: None,
+            });
+            if is_pair {
+                entry.index = Some(link.index);
+            }
+        }
+        Ok(ours.into_values().collect())
+    }
+
+    /// A link of the host, by name; `None` when there is no such link.
+    ///
+    /// # Errors
+    /// Those of asking the kernel.
+    pub fn link(&self, name: &str) -> Result<Option<Link>> {
+        self.link_with(brief(named(name)))
+    }
+
+    /// Has requests carried out in the host's namespace.
+    ///
+    /// # Errors
+    /// That of the first that fails.
+    pub fn run(&self, batch: Batch) -> Result<Vec<Reply>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.lock().run(batch)?)
+    }
+
+    /// A list of the host's namespace.
+    ///
+    /// # Errors
+    /// Those of asking the kernel.
+    pub fn dump(&self, payload: RouteNetlinkMessage, step: &str) -> Result<Vec<Reply>> {
+        Ok(self.lock().dump(payload, step)?)
+    }
+
+    /// The mark that says whose an interface is.
+    pub fn mark(&self, owner: &Owner, netif: &IfName) -> String {
+        format!("osctl/{}/{owner}/{netif}", self.root)
+    }
+
+    /// Whose a link is, and its name in the container, if it has our mark.
+    pub(super) fn mark_of(&self, link: &Link) -> Option<(Owner, IfName)> {
+        parse_mark(&self.root, link.alias.as_deref()?)
+    }
+
+    pub(super) fn link_with(&self, ask: LinkMessage) -> Result<Option<Link>> {
+        let mut batch = Batch::new();
+        batch.add_tolerating(
+            RouteNetlinkMessage::GetLink(ask),
+            0,
+            &[Errno::ENODEV],
+            "look for an interface",
+        );
+        Ok(Link::all(&self.run(batch)?).next())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Socket> {
+        self.socket.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn link_or_error(&self, name: &IfName) -> Result<Link> {
+        self.link(name.as_str())?
+            .ok_or_else(|| Error::NoLink(name.to_string()))
+    }
+
+    pub(super) fn check_mark(&self, link: &Link) -> Result<()> {
+        match self.mark_of(link) {
+            Some(_) => Ok(()),
+            None => Err(Error::Foreign(link.name.clone())),
+        }
+    }
+
+    /// The host's end, which is ours, and the bridge.
+    fn look(&self, wanted: &Wanted) -> Result<(Option<Link>, Option<Link>)> {
+        let host_name = wanted.host_name.as_str();
+        let bridge = match &wanted.attachment {
+            Attachment::Bridge { link, .. } => Some(link.as_str()),
+            Attachment::Routed { .. } => None,
+        };
+        let mut ask = Batch::new();
+        for name in [Some(host_name), bridge].into_iter().flatten() {
+            ask.add_tolerating(
+                RouteNetlinkMessage::GetLink(brief(named(name))),
+                0,
+                &[Errno::ENODEV],
+                format!("look for interface {name}"),
+            );
+        }
+        let replies = self.run(ask)?;
+        let find = |name: &str| Link::all(&replies).find(|l| l.name == name);
+        let found = find(host_name);
+        if let Some(found) = &found {
+            self.check_mark(found)?;
+        }
+        let Some(bridge) = bridge else {
+            return Ok((found, None));
+        };
+        let controller = find(bridge).ok_or_else(|| Error::NoBridge(bridge.to_owned()))?;
+        if controller.kind.as_deref() != Some("bridge") {
+            return Err(Error::NotABridge(bridge.to_owned()));
+        }
+        Ok((found, Some(controller)))
+    }
+
+    fn make(&self, wanted: &Wanted, bridge: Option<&Link>, netns: BorrowedFd<'_>) -> Result<Made> {
+        let name = || named(wanted.host_name.as_str());
+        let step = format!("make interface {} {}", wanted.owner, wanted.name);
+        let create = pair(wanted, bridge, netns);
+        let mark = LinkAttribute::IfAlias(self.mark(&wanted.owner, &wanted.name));
+        let settings = message::settings(self.families(wanted));
+        let mut batch = Batch::new();
+        batch
+            .add(
+                RouteNetlinkMessage::NewLink(create),
+                NLM_F_CREATE | NLM_F_EXCL,
+                step.clone(),
+            )
+            // The kernel ignores these when it makes a link.
+            .add(
+                RouteNetlinkMessage::SetLink(with(name(), [mark, settings])),
+                0,
+                format!("mark interface {}", wanted.host_name),
+            )
+            .add(
+                RouteNetlinkMessage::GetLink(brief(name())),
+                0,
+                format!("look for interface {}", wanted.host_name),
+            );
+        let replies = match self.run(batch) {
+            Ok(replies) => replies,
+            Err(Error::Kernel(netlink::Error::Refused { step: s, errno, .. }))
+                if s == step && errno == Errno::EEXIST =>
+            {
+                return Err(Error::NameInUse(format!(
+                    "{} {}",
+                    wanted.owner, wanted.name
+                )));
+            }
+            Err(Error::Kernel(netlink::Error::Refused {
+                step: s,
+                errno,
+                message,
+            })) if s == step => {
+                return Err(netlink::Error::Refused {
+                    step,
+                    errno,
+                    message,
+                }
+                .into());
+            }
+            Err(e) => {
+                let mut remove = Batch::new();
+                remove.add(RouteNetlinkMessage::DelLink(name()), 0, "remove it");
+                if let Err(second) = self.run(remove) {
+                    tracing::warn!(error = %second, "an interface is left half made");
+                }
+                return Err(e);
+            }
+        };
+        let made = Link::all(&replies).next().as_ref().map(made_of);
+        let made = made.ok_or_else(|| Error::NoLink(wanted.host_name.to_string()))?;
+        let set = made.and_then(|made| self.set_routed(wanted).map(|()| made));
+        self.undo_unless(set, wanted)
+    }
+
+    /// What the kernel takes for a routed interface through files only.
+    fn set_routed(&self, wanted: &Wanted) -> Result<()> {
+        if self.ipv6 && matches!(wanted.attachment, Attachment::Routed { .. }) {
+            let conf = format!("ipv6/conf/{}", wanted.host_name);
+            for (name, value) in [
+                ("accept_ra", "0"),
+                ("accept_redirects", "0"),
+                ("forwarding", "1"),
+            ] {
+                setting::set(&format!("{conf}/{name}"), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn undo_unless<T>(&self, result: Result<T>, wanted: &Wanted) -> Result<T> {
+        if result.is_err()
+            && let Err(second) = self.delete(&wanted.host_name)
+        {
+            tracing::warn!(error = %second, "an interface is left half made");
+        }
+        result
+    }
+
+    fn families(&self, wanted: &Wanted) -> Vec<netlink_packet_route::link::AfSpecUnspec> {
+        let mut families = Vec::new();
+        if matches!(wanted.attachment, Attachment::Routed { .. }) {
+            families.push(message::conf_v4(&ROUTED_V4));
+        }
+        if self.ipv6 {
+            families.push(message::no_generated_addresses());
+        }
+        families
+    }
+
+    /// Makes a link that is there as it is wanted.
+    fn settle(&self, wanted: &Wanted, link: &Link, bridge: Option<&Link>) -> Result<()> {
+        self.set_routed(wanted)?;
+        let state = {
+            let mut socket = self.lock();
+            State {
+                addresses: message::addresses_of(&mut socket, link.index)?,
+                routes: message::routes_over(&mut socket, link.index)?,
+            }
+        };
+        self.shape(wanted, link.index, shaping::Before::Unknown)?;
+        let mut batch = Batch::new();
+        let mtu = wanted.mtu.or(bridge.map(|b| b.mtu));
+        if let Some(mtu) = mtu.filter(|mtu| *mtu != link.mtu) {
+            batch.add(
+                RouteNetlinkMessage::SetLink(with(indexed(link.index), [LinkAttribute::Mtu(mtu)])),
+                0,
+                format!("set the largest packet of {} to {mtu}", label(wanted)),
+            );
+        }
+        self.differences(wanted, link, bridge.map(|b| b.index), &state, &mut batch);
+        self.run(batch).map(drop)
+    }
+
+    /// Adds to a batch what turns `state` of a link into what is wanted.
+    fn differences(
+        &self,
+        wanted: &Wanted,
+        link: &Link,
+        controller: Option<u32>,
+        state: &State,
+        batch: &mut Batch,
+    ) {
+        let label = label(wanted);
+        if link.controller != controller {
+            let change = LinkAttribute::Controller(controller.unwrap_or(0));
+            batch.add(
+                RouteNetlinkMessage::SetLink(with(indexed(link.index), [change])),
+                0,
+                format!("link {label} to its bridge"),
+            );
+        }
+        if !link.up {
+            batch.add(
+                RouteNetlinkMessage::SetLink(message::up(indexed(link.index))),
+                0,
+                format!("let {label} go up"),
+            );
+        }
+        let Attachment::Routed { routes } = &wanted.attachment else {
+            return;
+        };
+        for (net, scope) in self.routed_addresses() {
+            if !state.addresses.contains(&net) {
+                batch.add_tolerating(
+                    RouteNetlinkMessage::NewAddress(message::address(link.index, net, scope)),
+                    NLM_F_CREATE | NLM_F_EXCL,
+                    &[Errno::EEXIST],
+                    format!("add address {net} to the host's end of {label}"),
+                );
+            }
+        }
+        // Networks come before routes through addresses in them, and new ones before old ones go.
+        let mut new: Vec<&Route> = routes
+            .iter()
+            .filter(|r| !state.routes.contains(r))
+            .collect();
+        new.sort_by_key(|r| r.via.is_some());
+        for route in new {
+            // With another next hop it is the same to the kernel: then it is replaced.
+            let replaces = state.routes.iter().any(|r| r.network == route.network);
+            let flags = if replaces {
+                netlink_packet_core::NLM_F_REPLACE
+            } else {
+                NLM_F_EXCL
+            };
+            batch.add(
+                RouteNetlinkMessage::NewRoute(to_route(link.index, route)),
+                NLM_F_CREATE | flags,
+                format!("add route {} to {label}", route.network),
+            );
+        }
+        for route in &state.routes {
+            if !routes.iter().any(|r| r.network == route.network) {
+                batch.add_tolerating(
+                    RouteNetlinkMessage::DelRoute(to_route(link.index, route)),
+                    0,
+                    &[Errno::ESRCH],
+                    format!("remove route {} to {label}", route.network),
+                );
+            }
+        }
+    }
+
+    /// Next hops of the containers: the same on every routed interface.
+    fn routed_addresses(&self) -> Vec<(IpNet, AddressScope)> {
+        let net = |ip: IpAddr, len| IpNet::new_assert(ip, len);
+        let mut all = vec![(
+            net(Wanted::ROUTED_NEXT_HOP_V4.into(), 32),
+            AddressScope::Host,
+        )];
+        if self.ipv6 {
+            let hop = net(Wanted::ROUTED_NEXT_HOP_V6.into(), 64);
+            all.push((hop, AddressScope::Link));
+        }
+        all
+    }
+}
+
+/// What a link has.
+#[derive(Debug, Default)]
+struct State {
+    addresses: Vec<IpNet>,
+    routes: Vec<Route>,
+}
+
+fn to_route(index: u32, route: &Route) -> netlink_packet_route::route::RouteMessage {
+    message::route(index, route.network.net(), route.via)
+}
+
+/// An interface in messages: `tank:web1 eth0`.
+pub(super) fn label(wanted: &Wanted) -> String {
+    format!("{} {}", wanted.owner, wanted.name)
+}
+
+fn brief(link: LinkMessage) -> LinkMessage {
+    with(link, [message::without_counters()])
+}
+
+fn made_of(link: &Link) -> Result<Made> {
+    let inside_index = link.peer.ok_or_else(|| Error::NoLink(link.name.clone()))?;
+    Ok(Made {
+        host_index: link.index,
+        inside_index,
+    })
+}
+
+/// Both ends, for one request.
+fn pair(wanted: &Wanted, bridge: Option<&Link>, netns: BorrowedFd<'_>) -> LinkMessage {
+    let mut inside = with(
+        named(wanted.name.as_str()),
+        [
+            LinkAttribute::Address(wanted.hwaddr.octets().to_vec()),
+            LinkAttribute::NetNsFd(netns.as_raw_fd()),
+        ],
+    );
+    let mut host = with(
+        named(wanted.host_name.as_str()),
+        [LinkAttribute::Address(
+            host_hwaddr(&wanted.host_name).to_vec(),
+        )],
+    );
+    for end in [&mut inside, &mut host] {
+        end.attributes.extend([
+            LinkAttribute::NumTxQueues(wanted.tx_queues),
+            LinkAttribute::NumRxQueues(wanted.rx_queues),
+        ]);
+        let mtu = wanted.mtu.or(bridge.map(|b| b.mtu));
+        end.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    }
+    let controller = bridge.map(|b| LinkAttribute::Controller(b.index));
+    host.attributes.extend(controller);
+    let data = InfoData::Veth(InfoVeth::Peer(inside));
+    with(
+        host,
+        [LinkAttribute::LinkInfo(vec![
+            message::kind(InfoKind::Veth),
+            LinkInfo::Data(data),
+        ])],
+    )
+}
+
+/// The hardware address of the host's end: always the same, so that containers need not learn it
+/// again, and a high one, because a bridge takes the lowest of its ports' for its own.
+fn host_hwaddr(host_name: &IfName) -> [u8; 6] {
+    let hash = Sha256::digest(host_name.as_str().as_bytes());
+    [0xfe, hash[0], hash[1], hash[2], hash[3], hash[4]]
+}
+
+/// Whose an interface with this alias is.
+pub(super) fn parse_mark(root: &str, alias: &str) -> Option<(Owner, IfName)> {
+    let rest = alias.strip_prefix("osctl/")?.strip_prefix(root)?;
+    let (owner, netif) = rest.strip_prefix('/')?.rsplit_once('/')?;
+    let (pool, container) = owner.split_once(':')?;
+    let owner = Owner {
+        pool: pool.to_owned(),
+        container: container.to_owned(),
+    };
+    Some((owner, netif.parse().ok()?))
+}
