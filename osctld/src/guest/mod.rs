@@ -5,7 +5,10 @@
 
 mod hostname;
 mod hosts;
+pub mod network;
 mod resolv;
+mod services;
+pub mod tree;
 
 use osctl_api::names::Hostname;
 use osctl_runtime::spec::{FileAction, FileOp, SymlinkPolicy};

@@ -7,6 +7,9 @@ use osctl_runtime::spec::{FileAction, FileOp, SymlinkPolicy};
 
 use super::operation;
 
+/// The file.
+pub const PATH: &str = "/etc/resolv.conf";
+
 /// The file for these resolvers. A link, such as systemd-resolved makes, is replaced by a file:
 /// the resolvers that the host sets are meant to hold.
 pub fn file(resolvers: &[IpAddr]) -> FileOp {
@@ -15,11 +18,7 @@ pub fn file(resolvers: &[IpAddr]) -> FileOp {
         let _ = writeln!(content, "nameserver {address}");
     }
     content.push_str("options edns0\n");
-    operation(
-        "/etc/resolv.conf",
-        FileAction::Write { content },
-        SymlinkPolicy::Replace,
-    )
+    operation(PATH, FileAction::Write { content }, SymlinkPolicy::Replace)
 }
 
 #[cfg(test)]

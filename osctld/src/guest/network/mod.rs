@@ -1,0 +1,182 @@
+//! The network in a guest's own files: which of the programs that it may have for this will really
+//! run when it boots, and what they read.
+//!
+//! Pure: from a look at the root file system and what is wanted to file operations. When there is no
+//! such program, the network is configured from outside ("direct"), in the guest's network
+//! namespace, by whoever called.
+
+mod cleanup;
+mod dhcp_clients;
+mod ifupdown;
+mod netif;
+mod networkd;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use osctl_runtime::spec::{FileAction, FileOp, SymlinkPolicy};
+
+pub use netif::{Hop, Netif, Uplink};
+
+use super::tree::Tree;
+
+/// In the first lines of every file that is written as a whole.
+pub const MARK: &str = "# Set by osctl";
+
+/// What configures the network of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// /etc/network/interfaces: Debian's ifupdown, ifupdown2, ifupdown-ng, and busybox's.
+    Ifupdown,
+    /// systemd-networkd, also below netplan.
+    Networkd,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The distribution, as the container's configuration names it.
+    pub distribution: &'a str,
+    /// All interfaces of the container; the first one has the default route.
+    pub netifs: &'a [Netif],
+    /// DNS servers that the host has set; then no DHCP client may replace them.
+    pub resolvers: &'a [IpAddr],
+    /// [`Plan::written`] of last time.
+    pub previously_written: &'a [PathBuf],
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What configures the network when the guest boots; none: the caller has to, from outside.
+    pub backend: Option<Backend>,
+    /// What to write, and what was written for interfaces that are no more.
+    pub files: Vec<FileOp>,
+    /// What there will be of ours. Kept until next time.
+    pub written: Vec<PathBuf>,
+}
+
+/// Decides how a guest learns about its network.
+pub fn plan(tree: &Tree, wish: &Wish<'_>) -> Plan {
+    let backend = match wish.netifs {
+        [] => None,
+        _ => probe(tree, wish.distribution),
+    };
+    let mut files = match backend {
+        Some(backend) => backend.files(tree, wish),
+        None => direct(tree, wish).into_iter().collect(),
+    };
+    let written = files
+        .iter()
+        .filter(|op| !matches!(op.action, FileAction::Remove))
+        .map(|op| op.path.clone())
+        .collect::<Vec<_>>();
+    let stale = |path: &&PathBuf| !written.contains(path);
+    for path in wish.previously_written.iter().filter(stale) {
+        files.extend(cleanup::of(tree, path));
+    }
+    Plan {
+        backend,
+        files,
+        written,
+    }
+}
+
+const ALL: &[Backend] = &[Backend::Ifupdown, Backend::Networkd];
+
+/// The first that will run: what the distribution is known for, then everything else.
+fn probe(tree: &Tree, distribution: &str) -> Option<Backend> {
+    let mut candidates = preferred(distribution).iter().chain(ALL);
+    candidates.find(|b| b.is_usable(tree)).copied()
+}
+
+fn preferred(distribution: &str) -> &'static [Backend] {
+    match distribution {
+        "arch" => &[Backend::Networkd],
+        _ => &[],
+    }
+}
+
+impl Backend {
+    fn is_usable(self, tree: &Tree) -> bool {
+        match self {
+            Backend::Ifupdown => ifupdown::is_usable(tree),
+            Backend::Networkd => networkd::is_usable(tree),
+        }
+    }
+
+    fn files(self, tree: &Tree, wish: &Wish<'_>) -> Vec<FileOp> {
+        match self {
+            Backend::Ifupdown => ifupdown::files(tree, wish),
+            Backend::Networkd => networkd::files(wish),
+        }
+    }
+}
+
+/// Without a back end the guest asks nobody for DNS servers: those that are known to be handed out
+/// are written for it, unless somebody else has said something there.
+fn direct(tree: &Tree, wish: &Wish<'_>) -> Option<FileOp> {
+    let known = wish.netifs.iter().filter_map(|netif| match &netif.uplink {
+        Uplink::Dhcp { dns } => Some(dns.as_slice()),
+        _ => None,
+    });
+    let servers: Vec<IpAddr> = known.flatten().copied().collect();
+    let path = super::resolv::PATH;
+    let is_free = tree.link(path).is_none()
+        && match tree.read(path) {
+            Some(content) => content.trim().is_empty() || is_ours(&content),
+            None => !tree.is_taken(path),
+        };
+    (wish.resolvers.is_empty() && !servers.is_empty() && is_free)
+        .then(|| super::resolv::file(&servers))
+}
+
+/// Whether it was written by us as a whole.
+fn is_ours(content: &str) -> bool {
+    content.lines().take(3).any(|line| line.starts_with(MARK))
+}
+
+/// The comment that such a file begins with.
+fn heading() -> String {
+    format!(
+        "{MARK}, which replaces it when the network of this container changes.\n\
+         # To keep it as it is, take away its owner's permission to write: chmod u-w\n"
+    )
+}
+
+/// A whole file of ours.
+fn whole(path: &str, content: String) -> FileOp {
+    op(path, FileAction::Write { content }, 0o644)
+}
+
+/// Lines of ours in a file of the guest's.
+fn block(path: &str, content: String) -> FileOp {
+    let action = FileAction::Block {
+        begin: super::BLOCK_BEGIN.to_owned(),
+        end: super::BLOCK_END.to_owned(),
+        content,
+    };
+    op(path, action, 0o644)
+}
+
+fn remove(path: &Path) -> FileOp {
+    FileOp {
+        path: path.to_owned(),
+        parents: false,
+        ..op("", FileAction::Remove, 0)
+    }
+}
+
+fn op(path: &str, action: FileAction, mode: u32) -> FileOp {
+    FileOp {
+        path: path.into(),
+        action,
+        mode,
+        uid: 0,
+        gid: 0,
+        parents: true,
+        symlink: SymlinkPolicy::Refuse,
+    }
+}

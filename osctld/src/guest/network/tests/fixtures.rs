@@ -1,0 +1,163 @@
+//! Small root file systems that look like those of distributions, and what is wanted of them.
+
+use std::net::IpAddr;
+
+use crate::guest::network::{Netif, Uplink};
+use crate::guest::tree::Memory;
+use crate::network::Gateways;
+
+/// Interfaces and DNS servers, by name.
+pub fn netifs(name: &str) -> (Vec<Netif>, Vec<IpAddr>) {
+    let resolvers = ["192.0.2.53", "2001:db8::53"].map(|ip| ip.parse().unwrap());
+    match name {
+        "dhcp" => (vec![dhcp("eth0")], Vec::new()),
+        "dhcp-dns-mtu" => {
+            let mtu = Some(1400);
+            let eth0 = Netif {
+                mtu,
+                ..dhcp("eth0")
+            };
+            (vec![eth0], resolvers.to_vec())
+        }
+        "static" => (vec![fixed("eth0")], resolvers.to_vec()),
+        "routed" => (vec![routed("eth0")], Vec::new()),
+        "two" => (vec![fixed("eth0"), routed("eth1")], Vec::new()),
+        _ => panic!("{name}"),
+    }
+}
+
+fn netif(name: &str, addresses: &[&str], uplink: Uplink) -> Netif {
+    Netif {
+        name: name.parse().unwrap(),
+        hwaddr: "52:54:00:12:34:56".parse().unwrap(),
+        mtu: None,
+        addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        uplink,
+    }
+}
+
+/// One that asks.
+pub fn dhcp(name: &str) -> Netif {
+    let dns = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    netif(name, &[], Uplink::Dhcp { dns })
+}
+
+/// One with static addresses and gateways.
+pub fn fixed(name: &str) -> Netif {
+    let gateways = Gateways {
+        v4: Some("198.51.100.1".parse().unwrap()),
+        v6: Some("2001:db8:1::1".parse().unwrap()),
+    };
+    let addresses = [
+        "198.51.100.5/24",
+        "198.51.100.6/24",
+        "2001:db8:1::5/64",
+        "2001:db8:1::6/64",
+    ];
+    netif(name, &addresses, Uplink::Static(gateways))
+}
+
+/// One that is point to point.
+pub fn routed(name: &str) -> Netif {
+    let addresses = [
+        "203.0.113.5/32",
+        "203.0.113.6/32",
+        "2001:db8:2::5/128",
+        "2001:db8:2::6/128",
+    ];
+    netif(name, &addresses, Uplink::Routed)
+}
+
+/// A root file system.
+pub fn tree(name: &str) -> Memory {
+    match name {
+        "empty" => Memory::new(),
+        "debian" => debian().file("/etc/dhcpcd.conf", "duid\nslaac private\n"),
+        "debian-dhclient" => debian()
+            .file(
+                "/etc/network/interfaces.head",
+                "auto dummy0\niface dummy0 inet manual\n",
+            )
+            .file("/etc/network/interfaces.tail", "# the end")
+            .dir("/etc/dhcp/dhclient-enter-hooks.d"),
+        "debian-networkd" => with_networkd(systemd()),
+        "debian-bare" => systemd().file("/usr/lib/systemd/system/systemd-networkd.service", ""),
+        "debian-sysvinit" => ifupdown(Memory::new())
+            .program("/sbin/init")
+            .program("/etc/init.d/networking")
+            .symlink("/etc/rcS.d/S12networking", "../init.d/networking")
+            .file("/etc/dhcp/dhclient.conf", "request subnet-mask;\n"),
+        "ubuntu-netplan" => systemd()
+            .file("/usr/lib/systemd/system/systemd-networkd.service", "")
+            .program("/usr/libexec/netplan/generate")
+            .symlink(
+                "/usr/lib/systemd/system-generators/netplan",
+                "/usr/libexec/netplan/generate",
+            )
+            .file(
+                "/etc/netplan/10-lxc.yaml",
+                "network:\n  version: 2\n  ethernets:\n    eth0:\n      dhcp4: true\n",
+            ),
+        "ubuntu-upstart" => ifupdown(Memory::new())
+            .program("/sbin/init")
+            .file("/etc/init/networking.conf", ""),
+        "alpine" => alpine().symlink("/sbin/ifup", "/bin/busybox"),
+        "alpine-ng" => alpine()
+            .program("/sbin/ifupdown")
+            .symlink("/sbin/ifup", "ifupdown")
+            .dir("/usr/libexec/ifupdown-ng"),
+        "chimera" => ifupdown(Memory::new())
+            .program("/usr/bin/dinit")
+            .symlink("/sbin/init", "/usr/bin/dinit")
+            .dir("/usr/libexec/ifupdown-ng")
+            .symlink(
+                "/etc/dinit.d/boot.d/networking",
+                "/usr/lib/dinit.d/networking",
+            ),
+        "arch" => with_networkd(systemd()).dir("/etc/netctl"),
+        _ => panic!("{name}"),
+    }
+}
+
+fn systemd() -> Memory {
+    Memory::new()
+        .symlink("/lib", "usr/lib")
+        .symlink("/sbin", "usr/sbin")
+        .program("/usr/lib/systemd/systemd")
+        .symlink("/usr/sbin/init", "../lib/systemd/systemd")
+        .file("/etc/hosts", "127.0.0.1 localhost\n")
+}
+
+fn enabled(memory: Memory, unit: &str) -> Memory {
+    let file = format!("/usr/lib/systemd/system/{unit}");
+    let link = format!("/etc/systemd/system/multi-user.target.wants/{unit}");
+    memory.file(&file, "").symlink(&link, &file)
+}
+
+fn with_networkd(memory: Memory) -> Memory {
+    enabled(memory, "systemd-networkd.service").dir("/etc/systemd/network")
+}
+
+fn ifupdown(memory: Memory) -> Memory {
+    memory.program("/usr/sbin/ifup").file(
+        "/etc/network/interfaces",
+        "auto lo\niface lo inet loopback\n",
+    )
+}
+
+fn debian() -> Memory {
+    enabled(ifupdown(systemd()), "networking.service").dir("/etc/network/interfaces.d")
+}
+
+fn alpine() -> Memory {
+    Memory::new()
+        .program("/bin/busybox")
+        .symlink("/sbin/init", "/bin/busybox")
+        .program("/etc/init.d/networking")
+        .symlink("/etc/runlevels/boot/networking", "/etc/init.d/networking")
+        .file(
+            "/etc/network/interfaces",
+            "auto lo\niface lo inet loopback\n",
+        )
+        .dir("/usr/share/udhcpc")
+}
