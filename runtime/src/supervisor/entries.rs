@@ -8,10 +8,11 @@ use nix::sched::CloneFlags;
 use osctl_linux::process::{self, Child, Cloned, Ended, Parent, SingleThread, clone3};
 use osctl_linux::{seqpacket, tty};
 use osctl_runtime::control::{Action, Enter, SessionMessage, SessionRequest};
-use osctl_runtime::spec::Spec;
+use osctl_runtime::spec::{Mount, Spec};
 
 use super::cgroup::{Cgroups, Placement};
 use super::launch::bind_source;
+use super::lock::Locker;
 use crate::enter;
 use crate::fault::{During, Fault, Outcome};
 use crate::hostproc::HostProc;
@@ -107,7 +108,7 @@ impl Entries {
         let session = fds.remove(0);
         check_descriptors(&request.action, &fds)?;
         let bind = match &request.action {
-            Action::Mount(wanted) => bind_source(wanted, inside.userns)
+            Action::Mount(wanted) => locked_source(wanted, inside)
                 .during(|| format!("cannot mount {:?}", wanted.target))?,
             _ => None,
         };
@@ -210,6 +211,14 @@ impl Entries {
             false
         });
     }
+}
+
+fn locked_source(wanted: &Mount, inside: Inside<'_>) -> Outcome<Option<OwnedFd>> {
+    let Some(tree) = bind_source(wanted, inside.userns)? else {
+        return Ok(None);
+    };
+    let locker = Locker::start(inside.witness)?;
+    Ok(locker.lock(inside.userns, &[tree.as_fd()])?.pop())
 }
 
 fn failed(error: &str) -> SessionMessage {

@@ -11,6 +11,7 @@ use osctl_linux::process::{self, Child, Cloned, Parent, SingleThread, clone3};
 use osctl_runtime::spec::{IdMapping, Mount, MountSource, Spec};
 
 use super::cgroup::{Cgroups, Placement};
+use super::lock::Locker;
 use crate::devices::{DevTree, host_id};
 use crate::fault::{During, Fault, Outcome};
 use crate::hostproc::HostProc;
@@ -62,6 +63,7 @@ pub fn launch(
     proc: &HostProc,
     cgroups: &Cgroups,
 ) -> Result<Launched, LaunchError> {
+    let locker = Locker::start(witness).step("mounts")?;
     if spec.time_namespace {
         own_clocks(proc).step("time namespace")?;
     }
@@ -85,7 +87,7 @@ pub fn launch(
     };
     drop(theirs);
     let mut warnings = Vec::new();
-    let furnished = furnish(spec, proc, &dev, &init, &channel, &mut warnings);
+    let furnished = furnish(spec, proc, &dev, locker, &init, &channel, &mut warnings);
     match furnished.and_then(|userns| {
         if placement == Placement::Outside {
             cgroups.place(init.pid).step("cgroup")?;
@@ -111,6 +113,7 @@ fn furnish(
     spec: &Spec,
     proc: &HostProc,
     dev: &DevTree,
+    locker: Locker,
     init: &Child,
     channel: &Channel,
     warnings: &mut Vec<String>,
@@ -128,11 +131,14 @@ fn furnish(
 
     let userns = proc.namespace(init.pid, "user").step("user namespace")?;
     let rootfs = rootfs(spec, userns.as_fd()).step("rootfs")?;
-    let trees = [rootfs.as_fd(), dev.as_fd()];
-    channel.send(&Order::Base, &trees).step("rootfs")?;
-    for wanted in &spec.mounts {
-        send_source(wanted, userns.as_fd(), channel).step("mounts")?;
-    }
+    hand_over(
+        spec,
+        locker,
+        userns.as_fd(),
+        [rootfs.as_fd(), dev.as_fd()],
+        channel,
+    )
+    .step("mounts")?;
     if let Some(value) = spec.oom_score_adj {
         let path = format!("{}/oom_score_adj", init.pid);
         if let Err(error) = proc.write(&path, &value.to_string()) {
@@ -180,12 +186,36 @@ fn rootfs(spec: &Spec, userns: BorrowedFd<'_>) -> Outcome<OwnedFd> {
     Ok(tree)
 }
 
-fn send_source(wanted: &Mount, userns: BorrowedFd<'_>, channel: &Channel) -> Outcome {
-    match bind_source(wanted, userns) {
-        Ok(None) => Ok(()),
-        Ok(Some(tree)) => Ok(channel.send(&Order::Bind, &[tree.as_fd()])?),
-        Err(fault) => Ok(channel.send(&Order::NoBind(fault.text()), &[])?),
+/// Sends the trees of the root file system and of /dev, then those of the bind mounts in their order.
+fn hand_over(
+    spec: &Spec,
+    locker: Locker,
+    userns: BorrowedFd<'_>,
+    base: [BorrowedFd<'_>; 2],
+    channel: &Channel,
+) -> Outcome {
+    let binds: Vec<_> = spec
+        .mounts
+        .iter()
+        .map(|wanted| bind_source(wanted, userns))
+        .collect();
+    let sources = binds.iter().flatten().flatten().map(AsFd::as_fd);
+    let trees: Vec<BorrowedFd<'_>> = base.into_iter().chain(sources).collect();
+    let mut locked = locker.lock(userns, &trees)?.into_iter();
+    let mut next = || {
+        locked
+            .next()
+            .ok_or_else(|| Fault::refused("a tree got lost"))
+    };
+    channel.send(&Order::Base, &[next()?.as_fd(), next()?.as_fd()])?;
+    for bind in &binds {
+        match bind {
+            Ok(None) => {}
+            Ok(Some(_)) => channel.send(&Order::Bind, &[next()?.as_fd()])?,
+            Err(fault) => channel.send(&Order::NoBind(fault.text()), &[])?,
+        }
     }
+    Ok(())
 }
 
 /// The detached tree to be mounted, for a bind mount.

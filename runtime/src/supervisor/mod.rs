@@ -8,6 +8,7 @@ mod console;
 mod entries;
 mod exit;
 mod launch;
+mod lock;
 mod peers;
 mod requests;
 mod wait;

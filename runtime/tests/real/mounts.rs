@@ -142,3 +142,66 @@ fn targets_that_are_symlinks_are_refused() {
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
     assert_eq!(crate::harness::names(&victim).len(), 0);
 }
+
+#[test]
+fn a_guest_cannot_take_flags_from_what_was_mounted_for_it() {
+    if !able() {
+        return;
+    }
+    let place = Place::new();
+    let shared = place.dir.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("file"), "content").unwrap();
+    let read_only = |target: &str| Mount {
+        attributes: MountAttributes {
+            read_only: true,
+            nodev: true,
+            ..MountAttributes::default()
+        },
+        ..bind(&shared, target, CreateTarget::Dir)
+    };
+    let mut spec = place.spec(SLEEP);
+    let file = Mount {
+        attributes: read_only("/").attributes,
+        ..bind(&shared.join("file"), "/etc/one", CreateTarget::File)
+    };
+    spec.mounts = vec![read_only("/mnt/ro"), file];
+    let mut ct = place.start(&spec);
+    let output = ct.act(Action::Mount(read_only("/mnt/late")));
+    assert_eq!(output.status(), 0, "{output:?}");
+    // As itself, and through a copy of the mount.
+    for (target, flag) in [
+        ("/", "dev"),
+        ("/dev", "suid"),
+        ("/dev", "exec"),
+        ("/mnt/ro", "rw"),
+        ("/mnt/ro", "dev"),
+        ("/mnt/late", "rw"),
+        ("/etc/one", "rw"),
+    ] {
+        let options = "$(grep \" $t \" /proc/mounts | tail -n 1 | cut -d ' ' -f 4)";
+        let script = |t: &str| {
+            format!(
+                "t={t}; o={options}; mount -o remount,bind,$(echo $o | sed s/no{flag}/{flag}/ | sed s/^ro,/{flag},/) $t"
+            )
+        };
+        assert_ne!(ct.sh(&script(target)).status(), 0, "{target} {flag}");
+        let copy = if target == "/etc/one" {
+            "/etc/two"
+        } else {
+            "/copy"
+        };
+        let made = if copy == "/copy" {
+            "mkdir -p /copy"
+        } else {
+            "touch /etc/two"
+        };
+        ct.say(&format!("{made} && mount -o bind {target} {copy}"));
+        assert_ne!(ct.sh(&script(copy)).status(), 0, "{target} copied, {flag}");
+        ct.say(&format!("umount {copy}"));
+    }
+    assert_ne!(ct.sh("echo x > /mnt/ro/file").status(), 0);
+    assert_ne!(ct.sh("echo x > /mnt/late/file").status(), 0);
+    assert_ne!(ct.sh("echo x > /etc/one").status(), 0);
+    assert_eq!(fs::read_to_string(shared.join("file")).unwrap(), "content");
+}
