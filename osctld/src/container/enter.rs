@@ -199,7 +199,7 @@ impl Container {
             "guix" | "void" | "chimera" => &["chpasswd", "-c", "SHA512"],
             _ => &["chpasswd"],
         };
-        let code = logins::run_with_input(&entry.run.link, argv, line.as_bytes()).await;
+        let code = logins::run_quietly(&entry.run.link, argv, line.as_bytes()).await;
         entry.leave().await?;
         match code? {
             0 => Ok(()),

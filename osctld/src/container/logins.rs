@@ -1,7 +1,7 @@
 //! Users of a guest: looking them up in its own files, and telling them something.
 
 use std::io::{Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use osctl_runtime::control::{Action, Exec};
 
@@ -171,11 +171,12 @@ fn memory(name: &str) -> Result<std::fs::File, Error> {
         .map_err(|e| Error::backend("cannot make a file in memory", e))
 }
 
-/// Runs a program as root with `input`, its output thrown away.
+/// Starts a program as root with `input`, its output thrown away; returns the session, at whose
+/// end it is ended, too.
 ///
 /// # Errors
-/// As entering; `Backend` with its status when that is not 0.
-pub async fn run_with_input(link: &Link, argv: &[&str], input: &[u8]) -> Result<i32, Error> {
+/// As entering.
+pub async fn start_quietly(link: &Link, argv: &[&str], input: &[u8]) -> Result<OwnedFd, Error> {
     let failed = |e| Error::backend("cannot pass input to a program in the container", e);
     let mut stdin = memory("input")?;
     stdin
@@ -198,8 +199,15 @@ pub async fn run_with_input(link: &Link, argv: &[&str], input: &[u8]) -> Result<
         script: false,
     };
     let fds = [stdin.as_fd(), null.as_fd(), null.as_fd()];
-    let session = link.enter(Action::Exec(exec), &fds).await?;
-    finish_soon(session).await
+    link.enter(Action::Exec(exec), &fds).await
+}
+
+/// Runs a program as [`start_quietly`] does; one that takes longer than it may is ended.
+///
+/// # Errors
+/// As entering; `Timeout`.
+pub async fn run_quietly(link: &Link, argv: &[&str], input: &[u8]) -> Result<i32, Error> {
+    finish_soon(start_quietly(link, argv, input).await?).await
 }
 
 /// Tells everybody who is logged in, with the guest's own wall(1).
@@ -208,7 +216,7 @@ pub async fn run_with_input(link: &Link, argv: &[&str], input: &[u8]) -> Result<
 /// As entering.
 pub async fn tell(link: &Link, message: &str) -> Result<(), Error> {
     let text = format!("Message from the host machine:\n{message}\n");
-    run_with_input(link, &["wall"], text.as_bytes())
+    run_quietly(link, &["wall"], text.as_bytes())
         .await
         .map(drop)
 }

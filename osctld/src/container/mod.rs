@@ -17,6 +17,7 @@ mod create;
 mod delete;
 mod enter;
 mod info;
+mod launch;
 mod lifecycle;
 mod logins;
 mod processes;

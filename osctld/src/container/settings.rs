@@ -6,7 +6,7 @@ use osctl_api::container as api;
 use osctl_runtime::control::Request as Ask;
 
 use super::config::{Config, parse_limit};
-use super::lifecycle::seccomp;
+use super::launch::seccomp;
 use super::verdict::Request;
 use super::{Container, Run, blocking, logins, plan};
 use crate::cgroup::{CpuLimit, MemoryLimit, Param, Tree, Version};
@@ -279,7 +279,7 @@ impl Container {
 
     /// With the guest's own hostname(1); one that has none learns its name at the next start.
     async fn set_live_hostname(&self, run: &Run, name: &str) {
-        match logins::run_with_input(&run.link, &["hostname", name], b"").await {
+        match logins::run_quietly(&run.link, &["hostname", name], b"").await {
             Ok(0) => {}
             result => {
                 tracing::warn!(container = %self.label(), ?result, "host name holds from the next start");
