@@ -10,6 +10,7 @@ use osctl_api::container::{self, Container, State};
 use serde_json::{Value, json};
 
 use crate::host::{Host, POOL, params};
+use crate::network::Namespace;
 use crate::session::{End, Session, collect};
 use crate::{cgroups, wait};
 
@@ -70,6 +71,12 @@ impl<'h> Ct<'h> {
     #[track_caller]
     pub fn init_pid(&self) -> u32 {
         self.show().init_pid.expect("it runs")
+    }
+
+    /// The network namespace of its init.
+    #[track_caller]
+    pub fn netns(&self) -> Namespace {
+        Namespace::of_process(self.init_pid())
     }
 
     /// Starts it.

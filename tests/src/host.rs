@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::container::Ct;
 use crate::daemon::{self, Daemon, Paths, Start};
-use crate::{Rootfs, cgroups, leaks, processes, stale, wait};
+use crate::{Network, Rootfs, cgroups, leaks, processes, stale, wait};
 
 /// The pool that every host has.
 pub const POOL: &str = "tank";
@@ -29,6 +29,7 @@ pub struct Host {
     dir: Option<TempDir>,
     programs: Mutex<PathBuf>,
     daemon: Mutex<Option<Daemon>>,
+    network: Option<Network>,
     /// Name of its cgroup in every hierarchy.
     pub cgroup: String,
 }
@@ -86,6 +87,20 @@ macro_rules! host {
     }};
 }
 
+/// As [`host!`](crate::host!), with a network of its own: see [`crate::network`].
+#[macro_export]
+macro_rules! networked_host {
+    () => {
+        $crate::networked_host!("")
+    };
+    ($config:expr) => {{
+        if let Some(why) = $crate::host::cannot_run() {
+            $crate::skip!("{why}");
+        }
+        $crate::Host::networked($config)
+    }};
+}
+
 impl Host {
     /// A host whose daemon has not been started; `config` is added to the daemon's.
     pub fn new(config: &str) -> Host {
@@ -108,6 +123,7 @@ impl Host {
             cgroup: name.to_owned(),
             programs: Mutex::new(programs),
             daemon: Mutex::new(None),
+            network: None,
             dir: Some(dir),
         };
         let text = format!(
@@ -126,6 +142,41 @@ impl Host {
         host.start_daemon();
         host.install(POOL);
         host
+    }
+
+    /// A host with a network of its own, in which the daemon runs, and a pool.
+    #[track_caller]
+    pub fn networked(config: &str) -> Host {
+        let mut host = Host::new(config);
+        host.network = Some(Network::new());
+        host.start_daemon();
+        host.install(POOL);
+        host
+    }
+
+    /// Its network, if it has one of its own.
+    #[track_caller]
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("the host has a network")
+    }
+
+    pub(crate) fn own_network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
+    /// Runs something in the host's network namespace.
+    #[track_caller]
+    pub fn in_host_ns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.network {
+            Some(network) => network.host.run(work),
+            None => work(),
+        }
+    }
+
+    /// Runs something in the namespace of what the host reaches.
+    #[track_caller]
+    pub fn in_world<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.network().world.run(work)
     }
 
     /// A path in the host's directory.
@@ -190,7 +241,7 @@ impl Host {
             log: self.path("osctld.log"),
             notify: self.path("notify"),
         };
-        let daemon = Daemon::start(&paths, start)?;
+        let daemon = self.in_host_ns(|| Daemon::start(&paths, start))?;
         let pid = daemon.pid();
         *slot = Some(daemon);
         drop(slot);

@@ -150,8 +150,21 @@ fn runtime_state(host: &Host, containers: &[Container]) -> Vec<String> {
     }
     if running.is_empty() {
         left.extend(processes_left(host));
+        left.extend(interfaces_left(host));
     }
     left
+}
+
+/// Interfaces of containers that are there although no container runs.
+fn interfaces_left(host: &Host) -> Vec<String> {
+    let links = host.own_network().map(|n| n.host.links());
+    let mark = format!("osctl/{}/", host.cgroup);
+    let of_containers = |alias: &str| alias.strip_prefix(&mark).is_some_and(|a| a.contains(':'));
+    let links = links.into_iter().flatten();
+    links
+        .filter(|l| of_containers(&l.alias))
+        .map(|l| format!("interface {} ({})", l.name, l.alias))
+        .collect()
 }
 
 /// Processes that are there although no container runs.

@@ -11,6 +11,7 @@ pub mod container;
 pub mod daemon;
 pub mod host;
 pub mod leaks;
+pub mod network;
 pub mod processes;
 pub mod pty;
 pub mod random;
@@ -21,6 +22,7 @@ pub mod wait;
 
 pub use container::{Ct, Ran};
 pub use host::Host;
+pub use network::Network;
 pub use rootfs::Rootfs;
 
 /// Ends the test here, saying why, when what it needs is not there.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use osctl_api::Code;
 use osctl_api::container::State;
-use osctl_tests::{host, processes, session::End, wait};
+use osctl_tests::network::{FAR, HOST, Namespace, UPLINK, seen_as};
+use osctl_tests::{host, networked_host, processes, session::End, wait};
 use serde_json::json;
 
 #[test]
@@ -188,4 +189,20 @@ fn processes_of_a_container_cannot_outlive_it() {
     ct.kill();
     host.assert_clean();
     ct.delete();
+}
+
+#[test]
+fn a_daemon_with_a_network_of_its_own_sees_nothing_of_the_machines() {
+    let host = networked_host!();
+    let daemon = Namespace::of_process(host.daemon_pid());
+    let links: Vec<String> = daemon.links().into_iter().map(|l| l.name).collect();
+    assert_eq!(links, ["lo", UPLINK]);
+    let seen = daemon.run(|| seen_as(FAR[0], wait::SOON));
+    assert_eq!(seen, HOST[0].parse().ok());
+    let ct = host.new_ct("web1");
+    ct.start();
+    let links: Vec<String> = ct.netns().links().into_iter().map(|l| l.name).collect();
+    assert_eq!(links, ["lo"]);
+    ct.delete();
+    host.assert_clean();
 }
