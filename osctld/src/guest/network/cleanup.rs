@@ -4,7 +4,7 @@ use std::path::Path;
 
 use osctl_runtime::spec::FileOp;
 
-use super::{block, ifupdown, is_ours, remove};
+use super::{block, ifupdown, is_ours, netctl, remove};
 use crate::guest::tree::Tree;
 use crate::guest::{BLOCK_BEGIN, resolv};
 
@@ -31,6 +31,14 @@ pub fn of(tree: &Tree, path: &Path) -> Option<FileOp> {
 }
 
 /// A link can't carry a mark, but ours lead to places that nobody else's of that name do.
-fn is_our_link(_path: &str, _target: &str) -> bool {
-    false
+fn is_our_link(path: &str, target: &str) -> bool {
+    let (dir, name) = path.rsplit_once('/').unwrap_or_default();
+    match dir {
+        "/etc/init.d" => name.starts_with("net.") && target == "net.lo",
+        "/etc/runlevels/default" => {
+            name.starts_with("net.") && target == format!("/etc/init.d/{name}")
+        }
+        "/etc/systemd/system/multi-user.target.wants" => target == netctl::UNIT,
+        _ => false,
+    }
 }

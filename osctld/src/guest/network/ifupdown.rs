@@ -64,9 +64,13 @@ fn prefix_style(tree: &Tree) -> Prefix {
 
 fn file(tree: &Tree, stanzas: &str) -> FileOp {
     let mut content = heading();
-    let users = |name: &str| match tree.read(&format!("{PATH}.{name}")) {
-        Some(text) => format!("\n{}\n", text.trim_end()),
-        None => String::new(),
+    let users = |name: &str| {
+        let text = tree.read(&format!("{PATH}.{name}")).unwrap_or_default();
+        match text.trim_end() {
+            "" => String::new(),
+            text if is_reasonable(text) => format!("\n{text}\n"),
+            _ => format!("\n# interfaces.{name} is not used: it is no text, or too long.\n"),
+        }
     };
     content.push_str(
         "# Lines of yours: interfaces.head, interfaces.tail and interfaces.d beside this file.\n",
@@ -79,6 +83,14 @@ fn file(tree: &Tree, stanzas: &str) -> FileOp {
     content.push_str(stanzas);
     content.push_str(&users("tail"));
     whole(PATH, content)
+}
+
+/// What the guest adds is carried to it in a message that has an end.
+fn is_reasonable(text: &str) -> bool {
+    const MAX: usize = 8 * 1024;
+    let is_text =
+        |c: char| c != char::REPLACEMENT_CHARACTER && (!c.is_control() || "\n\t".contains(c));
+    text.len() <= MAX && text.chars().all(is_text)
 }
 
 fn stanza(out: &mut String, netif: &Netif, index: usize, prefix: Prefix) {

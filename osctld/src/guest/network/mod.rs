@@ -7,17 +7,27 @@
 
 mod cleanup;
 mod dhcp_clients;
+mod ifcfg;
 mod ifupdown;
+mod netctl;
 mod netif;
+mod netifrc;
 mod networkd;
+mod networkmanager;
+mod nixos;
+mod shell;
+mod slackware;
 #[cfg(test)]
 mod tests;
+mod void;
+mod wicked;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use osctl_runtime::spec::{FileAction, FileOp, SymlinkPolicy};
 
+use ifcfg::Reader;
 pub use netif::{Hop, Netif, Uplink};
 
 use super::tree::Tree;
@@ -32,6 +42,24 @@ pub enum Backend {
     Ifupdown,
     /// systemd-networkd, also below netplan.
     Networkd,
+    /// NetworkManager, by keyfiles.
+    NetworkManager,
+    /// NetworkManager, by files in /etc/sysconfig/network-scripts.
+    Ifcfg,
+    /// Red Hat's initscripts, by the same files.
+    Initscripts,
+    /// netctl of Arch.
+    Netctl,
+    /// netifrc of Gentoo.
+    Netifrc,
+    /// wicked of openSUSE.
+    Wicked,
+    /// A script for Slackware's rc.inet1.
+    Slackware,
+    /// A script for Void's first stage.
+    Void,
+    /// Scripts in the root directory, for NixOS and Guix.
+    Scripts,
 }
 
 /// What is wanted.
@@ -84,7 +112,20 @@ pub fn plan(tree: &Tree, wish: &Wish<'_>) -> Plan {
     }
 }
 
-const ALL: &[Backend] = &[Backend::Ifupdown, Backend::Networkd];
+/// What is tried everywhere, those first that can only be there on purpose.
+const ALL: &[Backend] = &[
+    Backend::Ifupdown,
+    Backend::Networkd,
+    Backend::Ifcfg,
+    Backend::NetworkManager,
+    Backend::Initscripts,
+    Backend::Wicked,
+    Backend::Netifrc,
+    Backend::Netctl,
+    Backend::Slackware,
+    Backend::Void,
+    Backend::Scripts,
+];
 
 /// The first that will run: what the distribution is known for, then everything else.
 fn probe(tree: &Tree, distribution: &str) -> Option<Backend> {
@@ -94,7 +135,19 @@ fn probe(tree: &Tree, distribution: &str) -> Option<Backend> {
 
 fn preferred(distribution: &str) -> &'static [Backend] {
     match distribution {
-        "arch" => &[Backend::Networkd],
+        "arch" => &[Backend::Networkd, Backend::NetworkManager, Backend::Netctl],
+        "almalinux" | "rocky" | "centos" | "fedora" => &[
+            Backend::Ifcfg,
+            Backend::NetworkManager,
+            Backend::Networkd,
+            Backend::Initscripts,
+        ],
+        "gentoo" => &[Backend::Netifrc, Backend::Networkd],
+        "opensuse" => &[Backend::Wicked, Backend::NetworkManager, Backend::Networkd],
+        "slackware" => &[Backend::Slackware],
+        "void" => &[Backend::Void],
+        // Nothing else can be written there.
+        "nixos" | "guix" => &[Backend::Scripts],
         _ => &[],
     }
 }
@@ -104,6 +157,15 @@ impl Backend {
         match self {
             Backend::Ifupdown => ifupdown::is_usable(tree),
             Backend::Networkd => networkd::is_usable(tree),
+            Backend::NetworkManager => networkmanager::is_usable(tree),
+            Backend::Ifcfg => ifcfg::is_usable(tree, Reader::NetworkManager),
+            Backend::Initscripts => ifcfg::is_usable(tree, Reader::Initscripts),
+            Backend::Netctl => netctl::is_usable(tree),
+            Backend::Netifrc => netifrc::is_usable(tree),
+            Backend::Wicked => wicked::is_usable(tree),
+            Backend::Slackware => slackware::is_usable(tree),
+            Backend::Void => void::is_usable(tree),
+            Backend::Scripts => nixos::is_usable(tree),
         }
     }
 
@@ -111,6 +173,15 @@ impl Backend {
         match self {
             Backend::Ifupdown => ifupdown::files(tree, wish),
             Backend::Networkd => networkd::files(wish),
+            Backend::NetworkManager => networkmanager::files(tree, wish),
+            Backend::Ifcfg => ifcfg::files(tree, wish, Reader::NetworkManager),
+            Backend::Initscripts => ifcfg::files(tree, wish, Reader::Initscripts),
+            Backend::Netctl => netctl::files(tree, wish),
+            Backend::Netifrc => netifrc::files(tree, wish),
+            Backend::Wicked => wicked::files(wish),
+            Backend::Slackware => slackware::files(tree, wish),
+            Backend::Void => void::files(tree, wish),
+            Backend::Scripts => nixos::files(wish),
         }
     }
 }
@@ -151,6 +222,11 @@ fn whole(path: &str, content: String) -> FileOp {
     op(path, FileAction::Write { content }, 0o644)
 }
 
+/// A program of ours.
+fn script(path: &str, content: String) -> FileOp {
+    op(path, FileAction::Write { content }, 0o755)
+}
+
 /// Lines of ours in a file of the guest's.
 fn block(path: &str, content: String) -> FileOp {
     let action = FileAction::Block {
@@ -159,6 +235,11 @@ fn block(path: &str, content: String) -> FileOp {
         content,
     };
     op(path, action, 0o644)
+}
+
+fn symlink(path: &str, target: &str) -> FileOp {
+    let target = target.to_owned();
+    op(path, FileAction::Symlink { target }, 0o777)
 }
 
 fn remove(path: &Path) -> FileOp {

@@ -78,8 +78,7 @@ impl From<&Wanted> for Netif {
                 (Uplink::Dhcp { dns }, nets.collect())
             }
             Attachment::Bridge { gateways, .. } => (Uplink::Static(*gateways), nets.collect()),
-            // Nobody else is on the link.
-            Attachment::Routed { .. } => (Uplink::Routed, nets.map(|n| n.addr().into()).collect()),
+            Attachment::Routed { .. } => (Uplink::Routed, nets.collect()),
         };
         Netif {
             name: wanted.name.clone(),

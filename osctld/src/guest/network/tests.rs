@@ -3,6 +3,8 @@
 //! `OSCTLD_BLESS=1` writes the files anew.
 
 mod fixtures;
+mod scripts;
+mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +30,26 @@ const TREES: &[(&str, &str, Option<Backend>)] = &[
     ("alpine", "alpine", Some(Backend::Ifupdown)),
     ("alpine-ng", "alpine", Some(Backend::Ifupdown)),
     ("chimera", "chimera", Some(Backend::Ifupdown)),
+    ("debian-nm", "debian", Some(Backend::NetworkManager)),
+    ("ubuntu-desktop", "ubuntu", Some(Backend::NetworkManager)),
     ("arch", "arch", Some(Backend::Networkd)),
+    ("arch-netctl", "arch", Some(Backend::Netctl)),
+    ("rhel", "almalinux", Some(Backend::NetworkManager)),
+    ("rhel", "rocky", Some(Backend::NetworkManager)),
+    ("rhel", "fedora", Some(Backend::NetworkManager)),
+    ("rhel-ifcfg", "centos", Some(Backend::Ifcfg)),
+    ("rhel-initscripts", "centos", Some(Backend::Initscripts)),
+    ("debian-networkd", "fedora", Some(Backend::Networkd)),
+    ("gentoo", "gentoo", Some(Backend::Netifrc)),
+    ("debian-networkd", "gentoo", Some(Backend::Networkd)),
+    ("opensuse", "opensuse", Some(Backend::Wicked)),
+    ("debian-nm", "opensuse", Some(Backend::NetworkManager)),
+    ("slackware", "slackware", Some(Backend::Slackware)),
+    ("void", "void", Some(Backend::Void)),
+    ("void-dhcpcd", "void", Some(Backend::Void)),
+    ("nixos", "nixos", Some(Backend::Scripts)),
+    ("guix", "guix", Some(Backend::Scripts)),
+    ("nixos-bare", "nixos", None),
     ("debian", "other", Some(Backend::Ifupdown)),
     ("debian-networkd", "kali", Some(Backend::Networkd)),
     ("empty", "debian", None),
@@ -243,6 +264,24 @@ fn a_resolver_is_only_written_where_nobody_else_wrote_one() {
     set.1.push("192.0.2.53".parse().unwrap());
     let plan = planned(&Memory::new(), &super::tests::wish("other", &set, &[]));
     assert_eq!(plan.files, []);
+}
+
+#[test]
+fn what_the_guest_adds_is_bounded() {
+    let wanted = netifs("static");
+    for (text, used) in [
+        ("up true\n".repeat(100), true),
+        ("up true\n".repeat(10_000), false),
+        ("a\0b".to_owned(), false),
+    ] {
+        let memory = tree("debian").file("/etc/network/interfaces.tail", &text);
+        let files = planned(&memory, &wish("debian", &wanted, &[])).files;
+        let FileAction::Write { content } = &files[0].action else {
+            panic!("{files:?}")
+        };
+        assert_eq!(content.contains(text.trim_end()), used);
+        assert!(content.len() < 16 * 1024);
+    }
 }
 
 #[test]

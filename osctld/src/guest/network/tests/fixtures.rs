@@ -114,6 +114,72 @@ pub fn tree(name: &str) -> Memory {
                 "/etc/dinit.d/boot.d/networking",
                 "/usr/lib/dinit.d/networking",
             ),
+        "debian-nm" => enabled(systemd(), "NetworkManager.service"),
+        "ubuntu-desktop" => enabled(systemd(), "NetworkManager.service")
+            .file("/usr/lib/systemd/system/systemd-networkd.service", "")
+            .program("/usr/lib/systemd/system-generators/netplan")
+            .file(
+                "/etc/netplan/01-network-manager-all.yaml",
+                "network:\n  version: 2\n  renderer: NetworkManager\n",
+            )
+            .file(
+                "/usr/lib/NetworkManager/conf.d/10-globally-managed-devices.conf",
+                "",
+            ),
+        "arch-netctl" => systemd()
+            .dir("/etc/netctl")
+            .file("/usr/lib/systemd/system/netctl@.service", "")
+            .file("/usr/lib/systemd/system/systemd-networkd.service", ""),
+        "rhel" => enabled(systemd(), "NetworkManager.service")
+            .file("/etc/sysconfig/network-scripts/readme-ifcfg-rh.txt", ""),
+        "rhel-ifcfg" => enabled(systemd(), "NetworkManager.service")
+            .file(
+                "/etc/sysconfig/network-scripts/ifcfg-eth0",
+                "BOOTPROTO=dhcp\n",
+            )
+            .file(
+                "/usr/lib64/NetworkManager/1.18/libnm-settings-plugin-ifcfg-rh.so",
+                "",
+            ),
+        "rhel-initscripts" => Memory::new()
+            .program("/sbin/init")
+            .program("/etc/sysconfig/network-scripts/ifup")
+            .file("/etc/sysconfig/network", "HOSTNAME=localhost\n")
+            .program("/etc/init.d/network")
+            .symlink("/etc/rc.d/rc3.d/S10network", "../init.d/network"),
+        "gentoo" => Memory::new()
+            .program("/sbin/init")
+            .program("/etc/init.d/net.lo")
+            .file("/etc/conf.d/net", "")
+            .file("/etc/dhcpcd.conf", "duid"),
+        "opensuse" => systemd()
+            .file("/usr/lib/systemd/system/wicked.service", "")
+            .symlink(
+                "/etc/systemd/system/network.service",
+                "/usr/lib/systemd/system/wicked.service",
+            )
+            .file(
+                "/etc/sysconfig/network/config",
+                "NETCONFIG_DNS_POLICY=\"auto\"\n",
+            ),
+        "slackware" => Memory::new()
+            .program("/sbin/init")
+            .file("/etc/slackware-version", "Slackware 15.0\n")
+            .file("/etc/rc.d/rc.inet1", "#!/bin/bash\n")
+            .file("/etc/dhcpcd.conf", "duid\n"),
+        "void" => void(),
+        "void-dhcpcd" => void()
+            .symlink("/etc/runit/runsvdir/default/dhcpcd", "/etc/sv/dhcpcd")
+            .file("/etc/dhcpcd.conf", "duid\n"),
+        "nixos" => nixos().symlink(
+            "/nix/var/nix/profiles/system-1-link/etc/systemd/system/networking-setup.service",
+            "/nix/store/b-unit/networking-setup.service",
+        ),
+        "nixos-bare" => nixos(),
+        "guix" => Memory::new().dir("/gnu/store").file(
+            "/var/guix/profiles/system/configuration.scm",
+            "(invoke \"/ifcfg.add\")",
+        ),
         "arch" => with_networkd(systemd()).dir("/etc/netctl"),
         _ => panic!("{name}"),
     }
@@ -160,4 +226,20 @@ fn alpine() -> Memory {
             "auto lo\niface lo inet loopback\n",
         )
         .dir("/usr/share/udhcpc")
+}
+
+fn void() -> Memory {
+    Memory::new()
+        .program("/usr/bin/runit-init")
+        .symlink("/sbin/init", "/usr/bin/runit-init")
+        .file("/etc/runit/core-services/05-misc.sh", "")
+}
+
+fn nixos() -> Memory {
+    Memory::new()
+        .file("/nix/store/b-unit/networking-setup.service", "")
+        .program("/nix/store/a-systemd/lib/systemd/systemd")
+        .symlink("/sbin/init", "/nix/store/a-systemd/lib/systemd/systemd")
+        .dir("/nix/var/nix/profiles/system-1-link/etc/systemd/system")
+        .symlink("/nix/var/nix/profiles/system", "system-1-link")
 }
