@@ -238,6 +238,9 @@ pub struct Status {
     pub console_clients: u32,
     /// Number of entries that have not ended.
     pub sessions: u32,
+    /// Whether it is ending: killed, or idle after [`Request::EndWhenIdle`].
+    #[serde(default)]
+    pub ending: bool,
 }
 
 /// Stages of a container as its supervisor sees them.

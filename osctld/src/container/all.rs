@@ -125,11 +125,17 @@ impl Container {
             self.stop_held(StopMode::ShutdownOrKill, limit, message, &hold)
                 .await
         };
+        let booted = self.run().is_none_or(|run| run.mode == Mode::Boot);
         match tokio::time::timeout(limit, asked).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {}
             // It was deleted meanwhile.
-            Ok(Err(e)) if e.code() == osctl_api::Code::NotFound => Ok(()),
-            _ => self.kill().await,
+            Ok(Err(e)) if e.code() == osctl_api::Code::NotFound => return Ok(()),
+            _ => self.kill().await?,
         }
+        if booted && self.config().ephemeral {
+            // Whoever watched it would do so, too, but nobody waits for that.
+            return self.delete_ephemeral().await;
+        }
+        Ok(())
     }
 }

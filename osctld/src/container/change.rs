@@ -19,6 +19,7 @@ impl Container {
     /// # Errors
     /// `InvalidState`, `AlreadyExists`, `Backend`.
     pub async fn rename(self: &Arc<Self>, new: &Name) -> Result<Arc<Container>, Error> {
+        self.settle().await;
         self.judge(Request::Rebuild, "rename")?;
         let hold = self.hold("ct mv")?;
         self.judge(Request::Rebuild, "rename")?;
@@ -88,6 +89,7 @@ impl Container {
     /// # Errors
     /// `InvalidState`, `NotFound`.
     pub async fn chown(self: &Arc<Self>, user: &Name) -> Result<(), Error> {
+        self.settle().await;
         self.judge(Request::Rebuild, "chown")?;
         let _hold = self.hold("ct chown")?;
         self.judge(Request::Rebuild, "chown")?;
@@ -115,6 +117,7 @@ impl Container {
     /// # Errors
     /// `InvalidState`, `NotFound`.
     pub async fn chgrp(self: &Arc<Self>, group: &GroupPath) -> Result<(), Error> {
+        self.settle().await;
         self.judge(Request::Rebuild, "chgrp")?;
         let _hold = self.hold("ct chgrp")?;
         self.judge(Request::Rebuild, "chgrp")?;

@@ -35,6 +35,7 @@ impl Container {
         } else {
             Request::Delete
         };
+        self.settle().await;
         self.judge(request, "delete")?;
         let runs = !matches!(self.state(), State::Stopped | State::Error | State::Staged);
         if force && runs {
@@ -46,21 +47,31 @@ impl Container {
             self.hold("ct del")?
         };
         self.judge(request, "delete")?;
+        let (_daemon, pool) = self.home()?;
+        let _gate = pool.enter()?;
         self.delete_held(hold).await
     }
 
-    /// Deletes an ephemeral container that has stopped.
+    /// Deletes an ephemeral container that has stopped, unless somebody else does, also while its
+    /// pool is being exported.
+    ///
+    /// # Errors
+    /// As [`Container::delete`].
     pub(super) async fn delete_ephemeral(self: &Arc<Self>) -> Result<(), Error> {
-        let hold = self.hold_wait("ephemeral").await?;
+        let hold = match self.hold_wait("ephemeral").await {
+            Err(e) if e.code() == osctl_api::Code::NotFound => return Ok(()),
+            hold => hold?,
+        };
         if self.state() != State::Stopped || !self.config().ephemeral {
             return Ok(());
         }
+        let (_daemon, pool) = self.home()?;
+        let _gate = pool.finish_in()?;
         self.delete_held(hold).await
     }
 
     async fn delete_held(self: &Arc<Self>, hold: Hold) -> Result<(), Error> {
         let (daemon, pool) = self.home()?;
-        let _gate = pool.enter()?;
         let id = self.id.clone();
         let removed = async {
             {

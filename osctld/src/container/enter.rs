@@ -254,6 +254,7 @@ impl Container {
     /// The run to enter; a stopped container is started with a minimal init when `start` says so.
     /// Tells also whether it was.
     async fn run_for(self: &Arc<Self>, start: bool, what: &str) -> Result<(Arc<Run>, bool), Error> {
+        self.settle().await;
         let started = start && self.state() == State::Stopped;
         if started {
             self.start(Mode::Run).await?;
@@ -280,6 +281,7 @@ impl Container {
 
     /// Enters for a moment: a stopped container is started with a minimal init, and stopped after.
     async fn visit(self: &Arc<Self>, what: &'static str) -> Result<Visit, Error> {
+        self.settle().await;
         if self.state() == State::Stopped {
             let hold = self.hold(what)?;
             if self.state() == State::Stopped {

@@ -38,6 +38,7 @@ impl Container {
             Mode::Boot => Request::Start,
             Mode::Run => Request::Run,
         };
+        self.settle().await;
         if self.judge(request, "start")? == Verdict::Nothing {
             return self.wait_started().await;
         }
@@ -234,7 +235,11 @@ impl Container {
             tracing::warn!(container = %self.label(), %warning, "started with a warning");
         }
         let init_pid = run.init_pid;
-        self.seen.lock().run = Some(run);
+        {
+            let mut seen = self.seen.lock();
+            seen.brief = run.mode == Mode::Run;
+            seen.run = Some(run);
+        }
         daemon.events.init_pid(&self.pool, &self.id, init_pid);
         self.set_state(State::Running);
         tokio::spawn(watch::watch(Arc::clone(self), events));

@@ -60,6 +60,7 @@ impl Container {
         {
             return self.kill().await;
         }
+        self.settle().await;
         if self.judge(Request::Shutdown, "stop")? == Verdict::Nothing {
             return Ok(());
         }
@@ -178,6 +179,31 @@ impl Container {
                 self.label(),
                 limit.as_secs()
             ))),
+        }
+    }
+
+    /// Waits for the end of a run that was for one command only, when that command has ended: who
+    /// has seen its end, which the daemon is not told of, takes the container for a stopped one.
+    pub(super) async fn settle(&self) {
+        let (run, brief) = {
+            let seen = self.seen.lock();
+            (seen.run.clone(), seen.brief)
+        };
+        if !brief {
+            return;
+        }
+        let ending = match &run {
+            None => self.state() == State::Stopping,
+            Some(run) => match timeout(MESSAGE_LIMIT, run.link.status()).await {
+                Ok(Ok(status)) => status.ending,
+                Ok(Err(error)) => error.code() == Code::Unavailable,
+                Err(_) => false,
+            },
+        };
+        drop(run);
+        if ending && let Err(error) = self.wait_gone(KILL_LIMIT).await {
+            // What comes next finds it in the state that it is in.
+            tracing::debug!(container = %self.label(), error = %error.chain(), "does not end");
         }
     }
 

@@ -52,6 +52,15 @@ pub enum UserSpec {
     Name(String),
 }
 
+impl std::fmt::Display for UserSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            UserSpec::Id(id) => write!(f, "{id}"),
+            UserSpec::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 impl UserSpec {
     /// Parses a number or a name.
     ///
@@ -91,7 +100,7 @@ pub async fn find(link: &Link, user: &UserSpec) -> Result<Login, Error> {
     let passwd = read(link, "/etc/passwd").await?;
     let group = read(link, "/etc/group").await?;
     lookup(user, &passwd, &group)
-        .ok_or_else(|| Error::not_found(format!("the container has no user {user:?}")))
+        .ok_or_else(|| Error::not_found(format!("the container has no user {user}")))
 }
 
 fn lookup(user: &UserSpec, passwd: &str, group: &str) -> Option<Login> {

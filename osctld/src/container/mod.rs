@@ -75,6 +75,8 @@ struct Seen {
     last_exit: Option<String>,
     /// Somebody asked for it to stop: a reboot of the guest is not to bring it back.
     stopping: bool,
+    /// The run, or the last one, was for one command only.
+    brief: bool,
     deleted: bool,
     /// The daemon let go of it: what happens to it from now on is not its business.
     released: bool,
@@ -142,6 +144,7 @@ impl Container {
                 error: None,
                 last_exit: None,
                 stopping: false,
+                brief: false,
                 deleted: false,
                 released: false,
                 pending: None,

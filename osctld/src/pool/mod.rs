@@ -160,6 +160,17 @@ impl Pool {
         }
     }
 
+    /// As [`Pool::enter`], for what an export waits for: also while containers are being stopped.
+    ///
+    /// # Errors
+    /// `Unavailable` once the pool is let go of.
+    pub fn finish_in(&self) -> Result<OwnedRwLockReadGuard<()>> {
+        self.gate
+            .clone()
+            .try_read_owned()
+            .map_err(|_| Error::unavailable(format!("pool {} is being exported", self.name)))
+    }
+
     /// Notes what could not be loaded; it is shown with the pool and told in the log.
     pub fn add_problem(&self, what: impl Into<String>, reason: impl Into<String>) {
         let problem = Problem {

@@ -275,8 +275,12 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
         if running == 0 || how.force {
             return Ok(());
         }
-        let plural = if running == 1 { "" } else { "s" };
-        let message = format!("{running} container{plural} of pool {name} run");
+        let (plural, are) = if running == 1 {
+            ("", "is")
+        } else {
+            ("s", "are")
+        };
+        let message = format!("{running} container{plural} of pool {name} {are} running");
         Err(Error::state(message).hint("stop them, or use --force"))
     };
     check()?;

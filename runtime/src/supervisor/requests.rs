@@ -106,6 +106,7 @@ impl Supervisor {
             warnings: self.warnings.clone(),
             console_clients: self.console.clients().count() as u32,
             sessions: self.entries.len() as u32,
+            ending: self.kill_requested || (self.end_when_idle && self.entries.len() == 0),
         }
     }
 }

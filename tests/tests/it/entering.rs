@@ -73,6 +73,50 @@ fn a_stopped_container_runs_for_one_program_and_stops_again() {
     host.assert_clean();
 }
 
+/// Who has seen its end has seen the container's.
+#[test]
+fn after_a_container_that_ran_for_one_program_the_next_command_is_not_refused() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    let run = |more: serde_json::Value| ct.try_exec_with(&["hostname"], &more, wait::SOON);
+    for _ in 0..4 {
+        for _ in 0..2 {
+            assert_eq!(run(json!({ "run": true })).unwrap().stdout, "web1\n");
+        }
+        let error = run(json!({})).unwrap_err();
+        assert!(error.message.contains("it is stopped"), "{error}");
+        run(json!({ "run": true })).unwrap();
+        assert!(cat(&ct, "/etc/passwd").is_ok());
+        run(json!({ "run": true })).unwrap();
+        ct.start();
+        assert_eq!(ct.sh("cat /proc/1/comm | head -c 4"), "init");
+        ct.kill();
+        run(json!({ "run": true })).unwrap();
+        ct.try_stop("shutdown_or_kill", 10).unwrap();
+        run(json!({ "run": true })).unwrap();
+        ct.try_delete(false).unwrap();
+        host.new_ct("web1");
+    }
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn a_user_that_is_not_there_is_named_as_it_was_written() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    ct.start();
+    ct.sh("echo broken > /etc/passwd");
+    let more = json!({ "user": "nobody" });
+    let error = ct
+        .try_exec_with(&["true"], &more, wait::SOON)
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(error.message, "the container has no user nobody");
+    ct.delete();
+    host.assert_clean();
+}
+
 #[test]
 fn scripts_of_the_host_run_inside_and_leave_nothing() {
     let host = host!();

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use osctl_api::Code;
 use osctl_api::container::{Freeze, Restart, State, Unfreeze};
-use osctl_tests::{Rootfs, host, processes};
+use osctl_api::pool::{Export, Import};
+use osctl_tests::host::POOL;
+use osctl_tests::session::Session;
+use osctl_tests::{Ct, Rootfs, host, processes};
 use serde_json::json;
 
 /// An init that nobody talks out of it.
@@ -170,5 +173,86 @@ fn a_restart_is_a_stop_and_a_start() {
     ct.json::<Restart>(json!({ "mode": "kill" }));
     assert_ne!(ct.init_pid(), second);
     ct.delete();
+    host.assert_clean();
+}
+
+/// Waits for the end of a container whose supervisor is killed; what that took.
+fn bereaved(ct: &Ct<'_>) -> Duration {
+    let supervisor = processes::Stat::of(ct.init_pid()).unwrap().parent;
+    let begun = Instant::now();
+    processes::kill(supervisor);
+    ct.await_state(State::Stopped);
+    begun.elapsed()
+}
+
+#[test]
+fn a_container_whose_supervisor_is_killed_is_stopped_at_once() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    let idle: fn(&Ct<'_>) -> Vec<Session> = |_| Vec::new();
+    let busy: fn(&Ct<'_>) -> Vec<Session> = |ct| {
+        ct.sh("sleep 1000 >/dev/null 2>&1 &");
+        vec![
+            ct.open_quiet(&["sleep", "1000"]),
+            ct.open_tty(&["sleep", "1000"]),
+        ]
+    };
+    let adopted: fn(&Ct<'_>) -> Vec<Session> = |ct| {
+        let session = ct.open_quiet(&["sleep", "1000"]);
+        ct.host.kill_daemon();
+        ct.host.start_daemon();
+        vec![session]
+    };
+    let frozen: fn(&Ct<'_>) -> Vec<Session> = |ct| {
+        let session = ct.open_quiet(&["sleep", "1000"]);
+        ct.json::<Freeze>(json!({}));
+        vec![session]
+    };
+    let ways = [
+        ("idle", idle),
+        ("busy", busy),
+        ("adopted", adopted),
+        ("frozen", frozen),
+    ];
+    for (way, make) in ways {
+        // The machine may be busy for one of them.
+        let took = (0..3).map(|_| {
+            ct.start();
+            let _sessions = make(&ct);
+            bereaved(&ct)
+        });
+        let took: Vec<Duration> = took.collect();
+        let least = took.iter().min().unwrap();
+        eprintln!("{way}: {took:?}");
+        assert!(*least < Duration::from_millis(1500), "{way}: {took:?}");
+        host.assert_clean();
+    }
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn what_was_ephemeral_is_gone_when_its_pool_is_exported() {
+    let host = host!();
+    for id in ["one", "two", "three"] {
+        host.new_ct(id).set(json!({ "ephemeral": true }));
+    }
+    let kept = host.new_ct("kept");
+    kept.start();
+    for id in ["one", "two"] {
+        host.ct(id).start();
+    }
+    let refused = host
+        .try_json::<Export>(json!({ "pool": POOL }))
+        .map(drop)
+        .unwrap_err();
+    let said = format!("3 containers of pool {POOL} are running");
+    assert!(refused.message.contains(&said), "{refused}");
+    host.json::<Export>(json!({ "pool": POOL, "force": true }));
+    host.json::<Import>(json!({ "pool": POOL }));
+    let mut left = host.ids();
+    left.sort();
+    // One that was never started has not stopped.
+    assert_eq!(left, ["kept", "three"]);
     host.assert_clean();
 }
