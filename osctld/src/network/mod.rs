@@ -4,10 +4,13 @@
 //! knows neither containers nor pools: who calls it resolves their configuration first.
 
 pub mod error;
+pub mod filter;
+pub mod firewall;
 pub mod inside;
 pub mod link;
 mod message;
 pub mod netlink;
+pub mod nft;
 mod setting;
 mod shaping;
 pub mod stats;

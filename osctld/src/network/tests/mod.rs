@@ -1,5 +1,6 @@
 //! Interfaces in namespaces of the tests' own: nothing of it is seen by the machine.
 
+mod filter;
 mod life;
 mod shaping;
 mod traffic;
