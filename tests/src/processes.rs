@@ -153,6 +153,11 @@ pub fn anonymous_memory(pid: u32) -> u64 {
         * 1024
 }
 
+/// How many threads a process has.
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
 /// Living processes that descend from this one.
 pub fn descendants() -> Vec<u32> {
     let stats: Vec<(u32, Stat)> = all()
