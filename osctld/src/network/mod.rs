@@ -17,6 +17,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 mod wanted;
+pub mod watch;
 
 pub use error::{Error, Result};
 pub use inside::Inside;

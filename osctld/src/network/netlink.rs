@@ -313,7 +313,7 @@ impl Socket {
         self.buffer.clear();
         // What is not there now was lost: the kernel answers while a request is sent.
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        let n = retry(|| self.socket.recv(&mut &mut self.buffer, flags)).map_err(|source| {
+        let n = retry(|| self.socket.recv(&mut self.buffer, flags)).map_err(|source| {
             Error::Socket {
                 what: "receive from the kernel",
                 source,
@@ -376,7 +376,7 @@ impl Notices {
                 Err(e) => return Err(failed(e.into())),
             }
             buffer.clear();
-            retry(|| self.socket.recv(&mut &mut buffer, libc::MSG_DONTWAIT)).map_err(failed)?;
+            retry(|| self.socket.recv(&mut buffer, libc::MSG_DONTWAIT)).map_err(failed)?;
             let mut rest = buffer.as_slice();
             while let Some((message, after)) = Message::split(rest) {
                 if enough(&message.reply()) {

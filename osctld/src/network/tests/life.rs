@@ -38,7 +38,7 @@ fn ensuring_what_is_there_changes_nothing() {
             assert_eq!(found, Ensured::Kept(made));
             host.raise(&wanted).unwrap();
             let mut buffer = Vec::with_capacity(4096);
-            while changes.recv(&mut &mut buffer, 0).is_ok() {
+            while changes.recv(&mut buffer, 0).is_ok() {
                 // What nobody asked for comes from port 0: the bridge that sees its first port.
                 let port = u32::from_ne_bytes(buffer[12..16].try_into().unwrap());
                 assert_eq!(port, 0, "something changed: {buffer:?}");
@@ -236,5 +236,39 @@ fn many_are_made_at_once() {
             assert!(host.delete(&wanted.host_name).unwrap());
         }
         assert!(host.list_ours().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn interfaces_that_vanish_are_told_of() {
+    on_a_host(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        let (sender, mut events) = tokio::sync::mpsc::channel(8);
+        let watching = {
+            let _entered = runtime.enter();
+            runtime.spawn(watch::Watch::open("test").unwrap().run(sender))
+        };
+        let (host, netns) = (host(), namespace());
+        let wanted = routed("web1", &["192.0.2.5/32"]);
+        let made = start(&host, &wanted, &netns);
+        inside(&netns, || {
+            let mut batch = Batch::new();
+            let there = indexed(made.inside_index);
+            batch.add(RouteNetlinkMessage::DelLink(there), 0, "delete");
+            netlink::Socket::open().unwrap().run(batch).unwrap();
+        });
+        let event = runtime.block_on(events.recv()).unwrap();
+        let expected = watch::Event::Vanished {
+            host_name: wanted.host_name.to_string(),
+            index: made.host_index,
+            owner: wanted.owner.clone(),
+            netif: wanted.name.clone(),
+        };
+        assert_eq!(event, expected);
+        drop(events);
+        runtime.block_on(watching).unwrap().unwrap();
     });
 }
