@@ -19,7 +19,8 @@ use osctl_api::net::{Address, HwAddr, IfName};
 use super::error::{Error, Result};
 use super::link::label;
 use super::message::{self, Link, indexed, with};
-use super::netlink::{self, Batch, Notices, Socket};
+use super::netlink::{self, Batch, Socket};
+use super::notices::Notices;
 use super::wanted::{Attachment, Gateways, Wanted};
 
 /// linux/rtnetlink.h.

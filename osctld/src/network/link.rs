@@ -5,34 +5,28 @@
 //! is inside of the container is in `inside`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard};
 
-use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::AddressScope;
-use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
-};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use nix::errno::Errno;
 use osctl_api::net::IfName;
-use sha2::{Digest, Sha256};
 
 use super::error::{Error, Result};
 use super::message::{self, Link, indexed, named, with};
-use super::netlink::{self, Batch, Reply, Socket};
+use super::netlink::{Batch, Reply, Socket};
 use super::setting;
+use super::settle::State;
 use super::shaping;
-use super::wanted::{self, Attachment, Owner, Route, Wanted};
+use super::wanted::{self, Attachment, Owner, Wanted};
 
 /// The host's network, for the interfaces of one daemon. All of it blocks, and has to be called on
 /// threads of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Host {
     root: String,
-    ipv6: bool,
+    pub(super) ipv6: bool,
     socket: Mutex<Socket>,
     pub(super) shaper: std::sync::OnceLock<shaping::Shaper>,
 }
@@ -67,17 +61,6 @@ pub struct Ours {
     /// Index of the host's end; `None` when only what shapes its traffic is left.
     pub index: Option<u32>,
 }
-
-/// Settings of a routed interface for IPv4 (linux/ip.h, `IPV4_DEVCONF_*`): packets are passed on,
-/// their sources are those that are routed there, and a container redirects nobody.
-const ROUTED_V4: [(u16, u32); 6] = [
-    (1, 1),  // forwarding
-    (4, 0),  // accept_redirects
-    (6, 0),  // send_redirects
-    (8, 1),  // rp_filter: strict
-    (9, 0),  // accept_source_route
-    (26, 0), // route_localnet
-];
 
 impl Host {
     /// The network of the calling thread's namespace; `root` is the name of the daemon's cgroup,
@@ -313,7 +296,7 @@ impl Host {
         Ok(Link::all(&self.run(batch)?).next())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Socket> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Socket> {
         self.socket.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -361,83 +344,7 @@ impl Host {
         Ok((found, Some(controller)))
     }
 
-    fn make(&self, wanted: &Wanted, bridge: Option<&Link>, netns: BorrowedFd<'_>) -> Result<Made> {
-        let name = || named(wanted.host_name.as_str());
-        let step = format!("make interface {} {}", wanted.owner, wanted.name);
-        let create = pair(wanted, bridge, netns);
-        let mark = LinkAttribute::IfAlias(self.mark(&wanted.owner, &wanted.name));
-        let settings = message::settings(self.families(wanted));
-        let mut batch = Batch::new();
-        batch
-            .add(
-                RouteNetlinkMessage::NewLink(create),
-                NLM_F_CREATE | NLM_F_EXCL,
-                step.clone(),
-            )
-            // The kernel ignores these when it makes a link.
-            .add(
-                RouteNetlinkMessage::SetLink(with(name(), [mark, settings])),
-                0,
-                format!("mark interface {}", wanted.host_name),
-            )
-            .add(
-                RouteNetlinkMessage::GetLink(brief(name())),
-                0,
-                format!("look for interface {}", wanted.host_name),
-            );
-        let replies = match self.run(batch) {
-            Ok(replies) => replies,
-            Err(Error::Kernel(netlink::Error::Refused { step: s, errno, .. }))
-                if s == step && errno == Errno::EEXIST =>
-            {
-                return Err(Error::NameInUse(format!(
-                    "{} {}",
-                    wanted.owner, wanted.name
-                )));
-            }
-            Err(Error::Kernel(netlink::Error::Refused {
-                step: s,
-                errno,
-                message,
-            })) if s == step => {
-                return Err(netlink::Error::Refused {
-                    step,
-                    errno,
-                    message,
-                }
-                .into());
-            }
-            Err(e) => {
-                let mut remove = Batch::new();
-                remove.add(RouteNetlinkMessage::DelLink(name()), 0, "remove it");
-                if let Err(second) = self.run(remove) {
-                    tracing::warn!(error = %second, "an interface is left half made");
-                }
-                return Err(e);
-            }
-        };
-        let made = Link::all(&replies).next().as_ref().map(made_of);
-        let made = made.ok_or_else(|| Error::NoLink(wanted.host_name.to_string()))?;
-        let set = made.and_then(|made| self.set_routed(wanted).map(|()| made));
-        self.undo_unless(set, wanted)
-    }
-
-    /// What the kernel takes for a routed interface through files only.
-    fn set_routed(&self, wanted: &Wanted) -> Result<()> {
-        if self.ipv6 && matches!(wanted.attachment, Attachment::Routed { .. }) {
-            let conf = format!("ipv6/conf/{}", wanted.host_name);
-            for (name, value) in [
-                ("accept_ra", "0"),
-                ("accept_redirects", "0"),
-                ("forwarding", "1"),
-            ] {
-                setting::set(&format!("{conf}/{name}"), value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn undo_unless<T>(&self, result: Result<T>, wanted: &Wanted) -> Result<T> {
+    pub(super) fn undo_unless<T>(&self, result: Result<T>, wanted: &Wanted) -> Result<T> {
         if result.is_err()
             && let Err(second) = self.delete(&wanted.host_name)
         {
@@ -445,136 +352,6 @@ impl Host {
         }
         result
     }
-
-    fn families(&self, wanted: &Wanted) -> Vec<netlink_packet_route::link::AfSpecUnspec> {
-        let mut families = Vec::new();
-        if matches!(wanted.attachment, Attachment::Routed { .. }) {
-            families.push(message::conf_v4(&ROUTED_V4));
-        }
-        if self.ipv6 {
-            families.push(message::no_generated_addresses());
-        }
-        families
-    }
-
-    /// Makes a link that is there as it is wanted.
-    fn settle(&self, wanted: &Wanted, link: &Link, bridge: Option<&Link>) -> Result<()> {
-        self.set_routed(wanted)?;
-        let state = {
-            let mut socket = self.lock();
-            State {
-                addresses: message::addresses_of(&mut socket, link.index)?,
-                routes: message::routes_over(&mut socket, link.index)?,
-            }
-        };
-        self.shape(wanted, link.index, shaping::Before::Unknown)?;
-        let mut batch = Batch::new();
-        let mtu = wanted.mtu.or(bridge.map(|b| b.mtu));
-        if let Some(mtu) = mtu.filter(|mtu| *mtu != link.mtu) {
-            batch.add(
-                RouteNetlinkMessage::SetLink(with(indexed(link.index), [LinkAttribute::Mtu(mtu)])),
-                0,
-                format!("set the largest packet of {} to {mtu}", label(wanted)),
-            );
-        }
-        self.differences(wanted, link, bridge.map(|b| b.index), &state, &mut batch);
-        self.run(batch).map(drop)
-    }
-
-    /// Adds to a batch what turns `state` of a link into what is wanted.
-    fn differences(
-        &self,
-        wanted: &Wanted,
-        link: &Link,
-        controller: Option<u32>,
-        state: &State,
-        batch: &mut Batch,
-    ) {
-        let label = label(wanted);
-        if link.controller != controller {
-            let change = LinkAttribute::Controller(controller.unwrap_or(0));
-            batch.add(
-                RouteNetlinkMessage::SetLink(with(indexed(link.index), [change])),
-                0,
-                format!("link {label} to its bridge"),
-            );
-        }
-        if !link.up {
-            batch.add(
-                RouteNetlinkMessage::SetLink(message::up(indexed(link.index))),
-                0,
-                format!("let {label} go up"),
-            );
-        }
-        let Attachment::Routed { routes } = &wanted.attachment else {
-            return;
-        };
-        for (net, scope) in self.routed_addresses() {
-            if !state.addresses.contains(&net) {
-                batch.add_tolerating(
-                    RouteNetlinkMessage::NewAddress(message::address(link.index, net, scope)),
-                    NLM_F_CREATE | NLM_F_EXCL,
-                    &[Errno::EEXIST],
-                    format!("add address {net} to the host's end of {label}"),
-                );
-            }
-        }
-        // Networks come before routes through addresses in them, and new ones before old ones go.
-        let mut new: Vec<&Route> = routes
-            .iter()
-            .filter(|r| !state.routes.contains(r))
-            .collect();
-        new.sort_by_key(|r| r.via.is_some());
-        for route in new {
-            // With another next hop it is the same to the kernel: then it is replaced.
-            let replaces = state.routes.iter().any(|r| r.network == route.network);
-            let flags = if replaces {
-                netlink_packet_core::NLM_F_REPLACE
-            } else {
-                NLM_F_EXCL
-            };
-            batch.add(
-                RouteNetlinkMessage::NewRoute(to_route(link.index, route)),
-                NLM_F_CREATE | flags,
-                format!("add route {} to {label}", route.network),
-            );
-        }
-        for route in &state.routes {
-            if !routes.iter().any(|r| r.network == route.network) {
-                batch.add_tolerating(
-                    RouteNetlinkMessage::DelRoute(to_route(link.index, route)),
-                    0,
-                    &[Errno::ESRCH],
-                    format!("remove route {} to {label}", route.network),
-                );
-            }
-        }
-    }
-
-    /// Next hops of the containers: the same on every routed interface.
-    fn routed_addresses(&self) -> Vec<(IpNet, AddressScope)> {
-        let net = |ip: IpAddr, len| IpNet::new_assert(ip, len);
-        let mut all = vec![(
-            net(Wanted::ROUTED_NEXT_HOP_V4.into(), 32),
-            AddressScope::Host,
-        )];
-        if self.ipv6 {
-            let hop = net(Wanted::ROUTED_NEXT_HOP_V6.into(), 64);
-            all.push((hop, AddressScope::Link));
-        }
-        all
-    }
-}
-
-/// What a link has.
-#[derive(Debug, Default)]
-struct State {
-    addresses: Vec<IpNet>,
-    routes: Vec<Route>,
-}
-
-fn to_route(index: u32, route: &Route) -> netlink_packet_route::route::RouteMessage {
-    message::route(index, route.network.net(), route.via)
 }
 
 /// An interface in messages: `tank:web1 eth0`.
@@ -582,58 +359,16 @@ pub(super) fn label(wanted: &Wanted) -> String {
     format!("{} {}", wanted.owner, wanted.name)
 }
 
-fn brief(link: LinkMessage) -> LinkMessage {
+pub(super) fn brief(link: LinkMessage) -> LinkMessage {
     with(link, [message::without_counters()])
 }
 
-fn made_of(link: &Link) -> Result<Made> {
+pub(super) fn made_of(link: &Link) -> Result<Made> {
     let inside_index = link.peer.ok_or_else(|| Error::NoLink(link.name.clone()))?;
     Ok(Made {
         host_index: link.index,
         inside_index,
     })
-}
-
-/// Both ends, for one request.
-fn pair(wanted: &Wanted, bridge: Option<&Link>, netns: BorrowedFd<'_>) -> LinkMessage {
-    let mut inside = with(
-        named(wanted.name.as_str()),
-        [
-            LinkAttribute::Address(wanted.hwaddr.octets().to_vec()),
-            LinkAttribute::NetNsFd(netns.as_raw_fd()),
-        ],
-    );
-    let mut host = with(
-        named(wanted.host_name.as_str()),
-        [LinkAttribute::Address(
-            host_hwaddr(&wanted.host_name).to_vec(),
-        )],
-    );
-    for end in [&mut inside, &mut host] {
-        end.attributes.extend([
-            LinkAttribute::NumTxQueues(wanted.tx_queues),
-            LinkAttribute::NumRxQueues(wanted.rx_queues),
-        ]);
-        let mtu = wanted.mtu.or(bridge.map(|b| b.mtu));
-        end.attributes.extend(mtu.map(LinkAttribute::Mtu));
-    }
-    let controller = bridge.map(|b| LinkAttribute::Controller(b.index));
-    host.attributes.extend(controller);
-    let data = InfoData::Veth(InfoVeth::Peer(inside));
-    with(
-        host,
-        [LinkAttribute::LinkInfo(vec![
-            message::kind(InfoKind::Veth),
-            LinkInfo::Data(data),
-        ])],
-    )
-}
-
-/// The hardware address of the host's end: always the same, so that containers need not learn it
-/// again, and a high one, because a bridge takes the lowest of its ports' for its own.
-fn host_hwaddr(host_name: &IfName) -> [u8; 6] {
-    let hash = Sha256::digest(host_name.as_str().as_bytes());
-    [0xfe, hash[0], hash[1], hash[2], hash[3], hash[4]]
 }
 
 /// Whose an interface with this alias is.

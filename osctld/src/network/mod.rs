@@ -11,7 +11,10 @@ pub mod link;
 mod message;
 pub mod netlink;
 pub mod nft;
+mod notices;
+mod pair;
 mod setting;
+mod settle;
 mod shaping;
 pub mod stats;
 #[cfg(test)]

@@ -5,8 +5,7 @@
 //! answer is there once sending is done. It knows nothing of what is asked for.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::BorrowedFd;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkHeader, NetlinkMessage,
@@ -16,7 +15,6 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::CloneFlags;
 
 /// Length of the header of a netlink message.
@@ -24,7 +22,7 @@ const HEADER: usize = 16;
 /// Requests that are sent at once, so that their answers fit into a socket's receive buffer.
 const AT_ONCE: usize = 48;
 /// Length of a receive buffer: no answer of the kernel is longer (NLMSG_GOODSIZE, dumps of 32 KiB).
-const RECEIVE: usize = 64 << 10;
+pub(super) const RECEIVE: usize = 64 << 10;
 /// How often a dump is begun again because what it lists was changing.
 const DUMPS: usize = 10;
 
@@ -331,63 +329,6 @@ impl Socket {
     }
 }
 
-/// What the kernel tells everybody who wants to know, in the network namespace in which it was
-/// opened.
-#[derive(Debug)]
-pub(super) struct Notices {
-    socket: netlink_sys::Socket,
-}
-
-impl Notices {
-    /// Listens to groups (`RTNLGRP_*`).
-    pub(super) fn open(groups: &[u32]) -> Result<Notices, Error> {
-        let failed = |source| Error::Socket {
-            what: "listen to the kernel",
-            source,
-        };
-        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(failed)?;
-        socket.bind_auto().map_err(failed)?;
-        for group in groups {
-            socket.add_membership(*group).map_err(failed)?;
-        }
-        Ok(Notices { socket })
-    }
-
-    /// Shows each notice until `enough` says so or time is over. Says whether it was enough.
-    pub(super) fn until(
-        &self,
-        limit: Duration,
-        mut enough: impl FnMut(&Reply) -> bool,
-    ) -> Result<bool, Error> {
-        let failed = |source| Error::Socket {
-            what: "receive from the kernel",
-            source,
-        };
-        let end = Instant::now() + limit;
-        let mut buffer: Vec<u8> = Vec::with_capacity(RECEIVE);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            match nix::poll::poll(&mut fds, left) {
-                Ok(0) => return Ok(false),
-                Ok(_) => {}
-                Err(Errno::EINTR) => continue,
-                Err(e) => return Err(failed(e.into())),
-            }
-            buffer.clear();
-            retry(|| self.socket.recv(&mut buffer, libc::MSG_DONTWAIT)).map_err(failed)?;
-            let mut rest = buffer.as_slice();
-            while let Some((message, after)) = Message::split(rest) {
-                if enough(&message.reply()) {
-                    return Ok(true);
-                }
-                rest = after;
-            }
-        }
-    }
-}
-
 /// Runs `work` on a thread that is in a network namespace.
 ///
 /// # Errors
@@ -414,7 +355,7 @@ pub fn in_namespace<T: Send>(
     entered.map_err(failed)
 }
 
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -446,7 +387,7 @@ impl<'a> Message<'a> {
         Some((message, &packet[next..]))
     }
 
-    fn reply(&self) -> Reply {
+    pub(super) fn reply(&self) -> Reply {
         Reply {
             kind: self.kind,
             body: self.body.to_vec(),

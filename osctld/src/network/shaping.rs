@@ -250,12 +250,12 @@ fn discipline(index: u32, shaper: Shaper, bits: u64, mtu: u32) -> TcMessage {
 ///
 /// The bucket holds what is sent in 10 ms, so that a late timer costs nothing, but two frames at
 /// least. A packet that is larger than it (segmentation offload makes some of 64 KiB) is cut into
-/// frames by the kernel. The queue holds 50 ms, but 32 frames at least, with which TCP keeps going.
+/// frames by the kernel. The queue holds 50 ms, but 16 frames at least, with which TCP keeps going.
 fn bucket(rate: u64, mtu: u32) -> (u32, u32) {
     let frame = u64::from(mtu) + 18;
     let most = u64::from(u32::MAX) / 4;
     let burst = (rate / 100).clamp(2 * frame, most);
-    let limit = (rate / 20).clamp(32 * frame, most) + burst;
+    let limit = (rate / 20).clamp(16 * frame, most) + burst;
     (clamped(burst), clamped(limit))
 }
 

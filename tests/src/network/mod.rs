@@ -10,6 +10,7 @@
 //! Nothing of it is seen by the machine. It goes when it is dropped.
 
 mod namespace;
+mod rate;
 mod responder;
 mod wire;
 
@@ -17,6 +18,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 pub use namespace::{Link, Namespace};
+pub use rate::tcp_rate;
 pub use responder::{PORT, Responder};
 pub use wire::Wire;
 
@@ -137,6 +139,18 @@ mod tests {
         out.send(&frame);
         assert!(wire.find(SOON, |seen| seen == frame).is_some());
         assert!(wire.find(Duration::ZERO, |seen| seen == frame).is_none());
+    }
+
+    #[test]
+    fn rates_are_measured() {
+        if !rustix::process::geteuid().is_root() {
+            crate::skip!("needs root");
+        }
+        let network = Network::new();
+        let (warm, time) = (Duration::from_millis(10), Duration::from_millis(50));
+        let ip = FAR[0].parse().unwrap();
+        let rate = tcp_rate(&network.host, &network.world, ip, warm, time);
+        assert!(rate > 1e6, "{rate} bit/s");
     }
 
     #[test]
