@@ -1,7 +1,7 @@
 //! What is written into a guest: pure functions from configuration to file operations.
 //!
 //! The operations are carried out by the runtime, as root of the container's user namespace and
-//! inside of its root; nothing here opens a file.
+//! inside of its root; nothing here opens a file, but [`tree`] looks at what decides about them.
 
 mod hostname;
 mod hosts;
@@ -39,7 +39,7 @@ pub fn at_start(
 
 /// What to write when the host name is set.
 pub fn set_hostname(distribution: &str, hostname: &Hostname) -> Vec<FileOp> {
-    let mut files: Vec<FileOp> = hostname::file(distribution, hostname).into_iter().collect();
+    let mut files = hostname::files(distribution, hostname);
     files.extend(hosts::set(distribution, hostname));
     files
 }

@@ -30,13 +30,15 @@ rm -f "$root"/var/lib/dbus/machine-id "$root"/var/lib/systemd/random-seed
 rm -f "$root"/etc/ssh/ssh_host_*
 rmdir "$root"/root/.ssh 2>/dev/null || true
 
-cat > "$root"/etc/network/interfaces <<'INTERFACES'
+if [ -d "$root"/etc/network ]; then
+    cat > "$root"/etc/network/interfaces <<'INTERFACES'
 source /etc/network/interfaces.d/*
 
 auto lo
 iface lo inet loopback
 INTERFACES
-chmod 644 "$root"/etc/network/interfaces
+    chmod 644 "$root"/etc/network/interfaces
+fi
 
 echo LANG=C.UTF-8 > "$root"/etc/default/locale
 

@@ -286,7 +286,15 @@ mod tests {
 
     #[test]
     fn every_variant_has_packages_and_a_hook() {
-        for variant in ["systemd", "sysvinit", "openrc", "runit"] {
+        for variant in [
+            "systemd",
+            "networkd",
+            "networkmanager",
+            "bare",
+            "sysvinit",
+            "openrc",
+            "runit",
+        ] {
             let image = selected(&format!("debian/trixie/{variant}")).unwrap();
             let hook = image.directory.join(format!("hooks/{variant}.sh"));
             assert!(hook.exists(), "{}", hook.display());
@@ -302,7 +310,10 @@ mod tests {
         let refusal = |name: &str| selected(name).unwrap_err().to_string();
         assert!(refusal("debian").contains("bookworm, trixie"));
         assert!(refusal("debian/sid").contains("bookworm, trixie"));
-        assert!(refusal("debian/trixie/upstart").contains("openrc, runit, systemd, sysvinit"));
+        assert!(
+            refusal("debian/trixie/upstart")
+                .contains("networkmanager, openrc, runit, systemd, sysvinit")
+        );
         for name in [
             "",
             "../templates",
