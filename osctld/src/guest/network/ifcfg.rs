@@ -109,6 +109,10 @@ fn interface(
         set(&format!("IPADDR{number}"), &net.addr().to_string());
         set(&format!("PREFIX{number}"), &net.prefix_len().to_string());
     }
+    if netif.is_routed() {
+        // Nobody else can have the same address.
+        set("ARPCHECK", "no");
+    }
     set("IPV6INIT", "yes");
     set("IPV6_AUTOCONF", yes(netif.is_dhcp()));
     set("IPV6_ADDR_GEN_MODE", "eui64");
@@ -134,7 +138,7 @@ fn interface(
             .filter(|h| h.family() == family)
             .copied()
             .collect();
-        match simple(&hops) {
+        match simple(netif, &hops) {
             Some(IpAddr::V4(gateway)) => set("GATEWAY", &gateway.to_string()),
             Some(IpAddr::V6(gateway)) => set("IPV6_DEFAULTGW", &format!("{gateway}%{name}")),
             None => files.extend(routes(name, &hops)),
@@ -143,12 +147,14 @@ fn interface(
     files.push(whole(&format!("{DIR}/ifcfg-{name}"), text));
 }
 
-/// A gateway that can be said without a file for routes.
-fn simple(hops: &[Hop]) -> Option<IpAddr> {
-    match hops {
-        [hop] if hop.metric.is_none() => hop.via,
-        _ => None,
-    }
+/// A gateway that can be said without a file for routes: in the network of the main address.
+fn simple(netif: &Netif, hops: &[Hop]) -> Option<IpAddr> {
+    let [hop] = hops else { return None };
+    let is_simple = match hop.via? {
+        IpAddr::V4(gateway) => netif.v4().first()?.contains(&gateway),
+        IpAddr::V6(_) => true,
+    };
+    hop.via.filter(|_| is_simple && hop.metric.is_none())
 }
 
 fn routes(name: &str, hops: &[Hop]) -> Option<FileOp> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use osctl_runtime::spec::FileOp;
 
-use super::netif::{Family, Hop};
+use super::netif::{Family, Hop, metric};
 use super::{Netif, Wish, dhcp_clients, heading, symlink, whole};
 use crate::guest::services::is_systemd;
 use crate::guest::tree::Tree;
@@ -42,25 +42,19 @@ fn profile(wish: &Wish<'_>, netif: &Netif, index: usize) -> FileOp {
         text,
         "Description='osctl {name}'\nInterface='{name}'\nConnection=ethernet\n"
     );
-    // There may be nobody to say that there is a carrier.
-    text.push_str("SkipNoCarrier=yes\n");
     let (v4, v6) = (netif.v4(), netif.v6());
-    let kind = |is_empty: bool, dhcp| match (netif.is_dhcp(), is_empty) {
-        (true, _) => dhcp,
-        (false, true) => "no",
-        (false, false) => "static",
+    let (ip, ip6) = match (netif.is_dhcp(), v4.is_empty()) {
+        (true, _) => ("dhcp", "stateless"),
+        // `no` would take IPv6 away altogether.
+        (false, true) => ("no", "static"),
+        (false, false) => ("static", "static"),
     };
-    let _ = write!(
-        text,
-        "IP={}\nIP6={}\n",
-        kind(v4.is_empty(), "dhcp"),
-        kind(v6.is_empty(), "stateless")
-    );
+    let _ = write!(text, "IP={ip}\nIP6={ip6}\n");
     let list = |items: Vec<String>| {
         let quoted: Vec<String> = items.iter().map(|i| format!("'{i}'")).collect();
         format!("({})", quoted.join(" "))
     };
-    if !v4.is_empty() {
+    if ip == "static" {
         let _ = writeln!(
             text,
             "Address={}",
@@ -83,8 +77,21 @@ fn profile(wish: &Wish<'_>, netif: &Netif, index: usize) -> FileOp {
             let _ = writeln!(text, "{key}={}", list(routes));
         }
     }
-    if let Some(mtu) = netif.mtu {
-        let _ = writeln!(text, "IPCustom=('link set dev {name} mtu {mtu}')");
+    let mtu = netif
+        .mtu
+        .map(|mtu| format!("link set dev {name} mtu {mtu}"));
+    let mut custom: Vec<String> = mtu.into_iter().collect();
+    if netif.is_dhcp() {
+        let more = v4
+            .iter()
+            .map(|net| format!("addr replace {net} dev {name}"));
+        custom.extend(more);
+        if let Some(metric) = metric(index) {
+            let _ = writeln!(text, "DhcpcdOptions='-m {metric}'");
+        }
+    }
+    if !custom.is_empty() {
+        let _ = writeln!(text, "IPCustom={}", list(custom));
     }
     if !wish.resolvers.is_empty() {
         let all = wish.resolvers.iter().map(ToString::to_string).collect();

@@ -15,7 +15,7 @@ use crate::guest::tree::Memory;
 use fixtures::{netifs, tree};
 
 /// What is wanted, by name.
-const WISHES: &[&str] = &["dhcp", "dhcp-dns-mtu", "static", "routed", "two"];
+const WISHES: &[&str] = &["dhcp", "dhcp-dns-mtu", "static", "routed", "two", "mixed"];
 
 /// Name of a tree, the distribution that it is, the back end that configures it.
 const TREES: &[(&str, &str, Option<Backend>)] = &[

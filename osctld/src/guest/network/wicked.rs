@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use osctl_runtime::spec::FileOp;
 
-use super::netif::sysctls;
+use super::netif::{metric, sysctls};
 use super::{Netif, Wish, block, heading, whole};
 use crate::guest::services::{Service, is_enabled};
 use crate::guest::tree::Tree;
@@ -27,7 +27,10 @@ pub fn files(wish: &Wish<'_>) -> Vec<FileOp> {
     let mut files = Vec::new();
     for (index, netif) in wish.netifs.iter().enumerate() {
         let name = netif.name.as_str();
-        files.push(whole(&format!("{DIR}/ifcfg-{name}"), interface(netif)));
+        files.push(whole(
+            &format!("{DIR}/ifcfg-{name}"),
+            interface(netif, index),
+        ));
         files.push(whole(&format!("{DIR}/ifsysctl-{name}"), kernel(netif)));
         files
             .extend(routes(netif, index).map(|text| whole(&format!("{DIR}/ifroute-{name}"), text)));
@@ -39,7 +42,7 @@ pub fn files(wish: &Wish<'_>) -> Vec<FileOp> {
     files
 }
 
-fn interface(netif: &Netif) -> String {
+fn interface(netif: &Netif, index: usize) -> String {
     let mut text = heading();
     let protocol = if netif.is_dhcp() { "dhcp" } else { "static" };
     let _ = write!(text, "STARTMODE='auto'\nBOOTPROTO='{protocol}'\n");
@@ -53,6 +56,13 @@ fn interface(netif: &Netif) -> String {
     }
     if let Some(mtu) = netif.mtu {
         let _ = writeln!(text, "MTU='{mtu}'");
+    }
+    if netif.is_routed() {
+        // Nobody else can have the same address.
+        text.push_str("CHECK_DUPLICATE_IP='no'\n");
+    }
+    if let (true, Some(metric)) = (netif.is_dhcp(), metric(index)) {
+        let _ = writeln!(text, "DHCLIENT_ROUTE_PRIORITY='{metric}'");
     }
     text
 }

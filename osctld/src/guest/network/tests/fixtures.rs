@@ -22,6 +22,23 @@ pub fn netifs(name: &str) -> (Vec<Netif>, Vec<IpAddr>) {
         "static" => (vec![fixed("eth0")], resolvers.to_vec()),
         "routed" => (vec![routed("eth0")], Vec::new()),
         "two" => (vec![fixed("eth0"), routed("eth1")], Vec::new()),
+        // A gateway that is not in any network of its own; addresses besides those that are given.
+        "mixed" => {
+            let gateways = Gateways {
+                v4: Some("10.9.9.9".parse().unwrap()),
+                v6: None,
+            };
+            let eth0 = netif("eth0", &["198.51.100.5/24"], Uplink::Static(gateways));
+            let addresses = ["203.0.113.5/24", "2001:db8:2::5/64"];
+            let addresses = addresses.map(|a| a.parse().unwrap()).to_vec();
+            let mtu = Some(1400);
+            let eth1 = Netif {
+                addresses,
+                mtu,
+                ..dhcp("eth1")
+            };
+            (vec![eth0, eth1], resolvers.to_vec())
+        }
         _ => panic!("{name}"),
     }
 }
