@@ -11,6 +11,12 @@ pub fn ether(to: [u8; 6], from: [u8; 6], kind: u16, payload: &[u8]) -> Vec<u8> {
     [&to[..], &from, &kind.to_be_bytes(), payload].concat()
 }
 
+/// The same frame with a VLAN tag of that type.
+pub fn tagged(frame: &[u8], kind: u16, tag: u16) -> Vec<u8> {
+    let tag = [kind.to_be_bytes(), tag.to_be_bytes()].concat();
+    [&frame[..12], &tag, &frame[12..]].concat()
+}
+
 pub struct Arp {
     pub operation: u16,
     pub sha: [u8; 6],

@@ -1,8 +1,10 @@
 //! Filters, seen by the `nft` program and by neighbours that listen.
 
+mod attacks;
 mod bridged;
 mod frames;
 mod golden;
+mod good;
 
 use std::os::fd::AsRawFd;
 use std::process::Command;
@@ -84,7 +86,7 @@ fn arrives(from: &Wire, at: &Wire, all: &[Sent], fence: &[u8]) -> Vec<&'static s
     }
     from.send(fence);
     nix::sched::sched_setaffinity(this, &before).unwrap();
-    let heard_as: Vec<_> = all.iter().map(|(_, f)| as_heard(f)).collect();
+    let mut awaited: Vec<_> = all.iter().map(|(_, f)| Some(as_heard(f))).collect();
     let mut arrived = Vec::new();
     loop {
         let frame = at.hear(Duration::from_secs(10));
@@ -92,7 +94,10 @@ fn arrives(from: &Wire, at: &Wire, all: &[Sent], fence: &[u8]) -> Vec<&'static s
         if frame == fence {
             return arrived;
         }
-        let which = heard_as.iter().position(|f| *f == frame);
-        arrived.extend(which.map(|at| all[at].0));
+        let which = awaited.iter().position(|f| f.as_ref() == Some(&frame));
+        if let Some(at) = which {
+            awaited[at] = None;
+            arrived.push(all[at].0);
+        }
     }
 }
