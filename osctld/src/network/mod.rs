@@ -9,6 +9,7 @@ pub mod firewall;
 pub mod inside;
 pub mod link;
 mod message;
+pub mod nat;
 pub mod netlink;
 pub mod nft;
 mod notices;

@@ -470,3 +470,92 @@ fn nothing_that_means_ill_passes() {
         assert_eq!(arrived, names(&all));
     });
 }
+
+#[test]
+fn the_bridge_learns_nothing_from_frames_that_it_keeps() {
+    on_a_host(|| {
+        let filters = Filters::open("test").unwrap();
+        let wanted = attacker(false);
+        let lab = lab(&wanted);
+        let is_taken = |mac: [u8; 6]| {
+            let output = Command::new("bridge")
+                .args(["fdb", "show", "br", "br0"])
+                .output();
+            let text = String::from_utf8(output.unwrap().stdout).unwrap();
+            let mac = HwAddr::from_octets(mac).unwrap().to_string();
+            text.lines()
+                .any(|l| l.starts_with(&mac) && l.contains(" attacker-"))
+        };
+        // Which of the bridge's own group addresses make it learn the source of a frame.
+        let taken = |round: u8| {
+            let learnt = |last: &u8| {
+                let mac = [0x52, 0x54, 0, round, 0, *last];
+                let group = [0x01, 0x80, 0xc2, 0, 0, *last];
+                lab.attacker.send(&ether(group, mac, 0x88cc, &[0; 46]));
+                arrives(&lab.attacker, &lab.victim, &[], &lab.fence());
+                is_taken(mac)
+            };
+            (0..16).filter(learnt).collect::<Vec<u8>>()
+        };
+        assert!(taken(1).contains(&2), "unfiltered it learns from them");
+        filters.add(&wanted, None).unwrap();
+        // Of LLDP's the kernel asks no filter at all: only that ports do not learn helps there.
+        let mut left = taken(2);
+        left.retain(|last| *last != 0x0e);
+        assert_eq!(left, Vec::<u8>::new());
+    });
+}
+
+#[test]
+fn without_known_addresses_the_hardware_is_checked() {
+    on_a_host(|| {
+        let filters = Filters::open("test").unwrap();
+        let mut wanted = attacker(true);
+        wanted.addresses.clear();
+        if let Attachment::Bridge { lease, .. } = &mut wanted.attachment {
+            *lease = None;
+        }
+        filters.add(&wanted, None).unwrap();
+        let lab = lab(&wanted);
+        let own = frames::address_option(2, lab.own);
+        let foreign = frames::address_option(2, FOREIGN);
+        let datagram = udp(1, 9, b"12345678");
+        let good = vec![
+            ("ARP", lab.arp(2, lab.own, VICTIM4, OWN4)),
+            ("IPv4", lab.ip(&ipv4(GATEWAY4, VICTIM4, 17, &datagram))),
+            ("IPv6", lab.ip6(&ipv6(VICTIM6, VICTIM6, 17, 64, &datagram))),
+            ("NA", lab.advertised(VICTIM6, VICTIM6, &own)),
+        ];
+        let arrived = arrives(&lab.attacker, &lab.victim, &good, &lab.fence());
+        assert_eq!(arrived, names(&good));
+        let bad = vec![
+            ("ARP", lab.arp(2, FOREIGN, VICTIM4, OWN4)),
+            (
+                "frame",
+                ether(
+                    lab.theirs,
+                    FOREIGN,
+                    frames::IP,
+                    &ipv4(OWN4, VICTIM4, 17, &datagram),
+                ),
+            ),
+            ("NA", lab.advertised(VICTIM6, VICTIM6, &foreign)),
+            (
+                "DHCP",
+                lab.ip(&ipv4(
+                    OWN4,
+                    GATEWAY4,
+                    17,
+                    &udp(68, 67, &frames::dhcp(1, FOREIGN)),
+                )),
+            ),
+            (
+                "server",
+                lab.ip(&ipv4(OWN4, VICTIM4, 17, &udp(67, 68, SERVER))),
+            ),
+        ];
+        let all = [bad, lab.of_routers(), lab.of_other_types()].concat();
+        let arrived = arrives(&lab.attacker, &lab.victim, &all, &lab.fence());
+        assert!(arrived.is_empty(), "{arrived:?} arrive");
+    });
+}

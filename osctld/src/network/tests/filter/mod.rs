@@ -2,9 +2,13 @@
 
 mod attacks;
 mod bridged;
+mod firewalls;
 mod frames;
 mod golden;
 mod good;
+mod life;
+mod nat;
+mod routed;
 
 use std::os::fd::AsRawFd;
 use std::process::Command;
@@ -100,4 +104,22 @@ fn arrives(from: &Wire, at: &Wire, all: &[Sent], fence: &[u8]) -> Vec<&'static s
             arrived.push(all[at].0);
         }
     }
+}
+
+/// Whether a datagram from a namespace to that port in another is answered.
+fn reaches(from: &OwnedFd, to: &OwnedFd, ip: &str, port: u16) -> bool {
+    let there = SocketAddr::new(ip.parse().unwrap(), port);
+    let server = inside(to, || UdpSocket::bind(there).unwrap());
+    // A little longer than is asked for.
+    let limit = Duration::from_millis(600);
+    server.set_read_timeout(Some(limit)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut packet = [0; 64];
+            if let Ok((n, from)) = server.recv_from(&mut packet) {
+                server.send_to(&packet[..n], from).ok();
+            }
+        });
+        inside(from, || asks(there))
+    })
 }
