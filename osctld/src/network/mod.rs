@@ -14,6 +14,7 @@ pub mod netlink;
 pub mod nft;
 mod notices;
 mod pair;
+mod port;
 mod setting;
 mod settle;
 mod shaping;

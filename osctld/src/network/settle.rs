@@ -14,6 +14,7 @@ use super::error::Result;
 use super::link::{Host, label};
 use super::message::{self, Link, indexed, with};
 use super::netlink::Batch;
+use super::port;
 use super::setting;
 use super::shaping;
 use super::wanted::{Attachment, Route, Wanted};
@@ -99,6 +100,7 @@ impl Host {
                 format!("link {label} to its bridge"),
             );
         }
+        port::settle(wanted, link.index, batch);
         if !link.up {
             batch.add(
                 RouteNetlinkMessage::SetLink(message::up(indexed(link.index))),

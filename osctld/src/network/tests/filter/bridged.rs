@@ -66,6 +66,10 @@ pub fn lab(wanted: &Wanted) -> Lab {
 }
 
 impl Lab {
+    pub fn host(&self) -> &Host {
+        &self._held.0
+    }
+
     pub fn fence(&self) -> Vec<u8> {
         self.ip(&ipv4(OWN4, VICTIM4, 17, &udp(1, 9, b"fence")))
     }
