@@ -47,7 +47,7 @@ pub fn without_netifs(tree: &Tree) -> FileOp {
 /// How the length of a prefix is written.
 #[derive(Clone, Copy)]
 enum Prefix {
-    /// With the address: ifupdown2 and ifupdown-ng, which merge what is said about one interface.
+    /// With each address: ifupdown2 and ifupdown-ng, which merge what is said about one interface.
     WithAddress,
     /// As a netmask: busybox knows nothing else.
     Netmask,
@@ -146,7 +146,15 @@ fn family(
     let mut hops = netif.hops(index);
     hops.retain(|h| h.family() == family);
     if method == "static" {
-        address(out, addresses.remove(main), prefix);
+        match prefix {
+            // These know of several, and ifupdown2 removes those that nobody has named.
+            Prefix::WithAddress => {
+                for net in addresses.drain(..) {
+                    let _ = writeln!(out, "    address {net}");
+                }
+            }
+            Prefix::Netmask => address_and_netmask(out, addresses.remove(main)),
+        }
         // What is simple is said in the file's own words.
         if let [hop] = hops[..]
             && let (None, Some(via), None) = (hop.to, hop.via, hop.metric)
@@ -173,24 +181,10 @@ fn family(
     }
 }
 
-fn address(out: &mut String, address: IpNet, prefix: Prefix) {
-    let _ = match (prefix, address) {
-        (Prefix::WithAddress, _) => writeln!(out, "    address {address}"),
-        (Prefix::Netmask, IpNet::V4(net)) => {
-            writeln!(
-                out,
-                "    address {}\n    netmask {}",
-                net.addr(),
-                net.netmask()
-            )
-        }
-        (Prefix::Netmask, IpNet::V6(net)) => {
-            writeln!(
-                out,
-                "    address {}\n    netmask {}",
-                net.addr(),
-                net.prefix_len()
-            )
-        }
+fn address_and_netmask(out: &mut String, net: IpNet) {
+    let mask = match net {
+        IpNet::V4(net) => net.netmask().to_string(),
+        IpNet::V6(net) => net.prefix_len().to_string(),
     };
+    let _ = writeln!(out, "    address {}\n    netmask {mask}", net.addr());
 }
