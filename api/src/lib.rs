@@ -14,6 +14,7 @@ pub mod introspect;
 pub mod methods;
 pub mod names;
 pub mod net;
+pub mod netif;
 pub mod pool;
 pub mod session;
 pub mod user;

@@ -11,6 +11,7 @@ use osctl_api::container::{
 use osctl_api::names::{GroupPath, Hostname, Name};
 use serde::{Deserialize, Serialize};
 
+use super::netif::{self, Netif};
 use crate::error::Error;
 use crate::security::rlimit::{self, Limit};
 use crate::security::seccomp::Profile;
@@ -75,6 +76,9 @@ pub struct Config {
     /// User attributes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attrs: BTreeMap<String, String>,
+    /// Network interfaces; the first one has the default route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub netifs: Vec<Netif>,
     /// Its new id, while it is being renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<Name>,
@@ -102,6 +106,7 @@ impl Config {
             devices: Vec::new(),
             prlimits: BTreeMap::new(),
             attrs: BTreeMap::new(),
+            netifs: Vec::new(),
             moving_to: None,
         }
     }
@@ -272,7 +277,7 @@ impl Config {
         for limit in self.prlimits.values() {
             parse_limit(limit)?;
         }
-        Ok(())
+        netif::check(&self.netifs)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod init_system;
+pub mod netif;
 pub mod plan;
 pub mod verdict;
 
