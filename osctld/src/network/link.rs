@@ -92,7 +92,7 @@ impl Host {
     }
 
     /// Limits the rates of a pair that was made, lets its host's end go up, and gives it addresses
-    /// and routes. Comes before the container's end goes up; see [`Host::running`].
+    /// and routes. When the container's end goes up later, see [`Host::running`].
     ///
     /// # Errors
     /// [`Error::NoLink`], or what the kernel refuses.
@@ -104,9 +104,28 @@ impl Host {
         self.differences(wanted, &link, link.controller, &state, &mut batch);
         match self.run(batch) {
             // It had some of it already.
-            Err(Error::Kernel(e)) if e.errno() == Some(Errno::EEXIST) => self.apply(wanted),
-            result => result.map(drop),
+            Err(Error::Kernel(e)) if e.errno() == Some(Errno::EEXIST) => self.apply(wanted)?,
+            result => drop(result?),
         }
+        self.notice_peer(&link)
+    }
+
+    /// Has the kernel notice that the container's end can send now, if that was up already; see
+    /// [`Host::running`].
+    fn notice_peer(&self, link: &Link) -> Result<()> {
+        let (Some(peer), Some(namespace)) = (link.peer, link.peer_namespace) else {
+            return Ok(());
+        };
+        let there = LinkAttribute::IfNetnsId(namespace);
+        let mut batch = Batch::new();
+        batch.add_tolerating(
+            RouteNetlinkMessage::GetLink(with(brief(indexed(peer)), [there])),
+            0,
+            // It was moved or removed meanwhile.
+            &[Errno::ENODEV, Errno::EINVAL],
+            format!("look for the other end of {}", link.name),
+        );
+        self.run(batch).map(drop)
     }
 
     /// Makes everything of the host's side as it is wanted, changing only what differs: makes the
@@ -164,20 +183,12 @@ impl Host {
             );
         }
         let replies = self.run(ask)?;
-        let mut remove = Batch::new();
-        let mut found = false;
-        for link in Link::all(&replies) {
-            self.check_mark(&link)?;
-            found |= link.name == host_name.as_str();
-            remove.add_tolerating(
-                RouteNetlinkMessage::DelLink(indexed(link.index)),
-                0,
-                &[Errno::ENODEV],
-                format!("remove interface {}", link.name),
-            );
+        let all: Vec<Link> = Link::all(&replies).collect();
+        for link in &all {
+            self.check_mark(link)?;
         }
-        self.run(remove)?;
-        Ok(found)
+        remove(&all)?;
+        Ok(all.iter().any(|link| link.name == host_name.as_str()))
     }
 
     /// Gives an interface that is there another name in the container and on the host: `old` is
@@ -352,6 +363,39 @@ impl Host {
         }
         result
     }
+}
+
+/// Removes links. For each of them the kernel waits until nobody uses it any more, tens of
+/// milliseconds: that is done at the same time, and keeps nobody else from speaking to the kernel.
+fn remove(links: &[Link]) -> Result<()> {
+    let remove = |link: &Link| {
+        let mut batch = Batch::new();
+        batch.add_tolerating(
+            RouteNetlinkMessage::DelLink(indexed(link.index)),
+            0,
+            &[Errno::ENODEV],
+            format!("remove interface {}", link.name),
+        );
+        Socket::open()?.run(batch).map(drop)
+    };
+    let Some((first, others)) = links.split_first() else {
+        return Ok(());
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = others
+            .iter()
+            .map(|link| scope.spawn(move || remove(link)))
+            .collect();
+        let mut result = remove(first);
+        for other in others {
+            result = result.and(
+                other
+                    .join()
+                    .unwrap_or_else(|p| std::panic::resume_unwind(p)),
+            );
+        }
+        Ok(result?)
+    })
 }
 
 /// An interface in messages: `tank:web1 eth0`.

@@ -269,6 +269,8 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Index of its other end, in the namespace where that is.
     pub peer: Option<u32>,
+    /// Where its other end is, as the kernel numbers namespaces; absent when that is here.
+    pub peer_namespace: Option<i32>,
     /// Hardware address.
     pub hwaddr: Vec<u8>,
     /// Counters, as the kernel has them: `rx` is what came in over this link.
@@ -303,6 +305,9 @@ impl Link {
                 libc::IFLA_MTU => link.mtu = word(value)?,
                 libc::IFLA_MASTER => link.controller = word(value),
                 libc::IFLA_LINK => link.peer = word(value),
+                libc::IFLA_LINK_NETNSID => {
+                    link.peer_namespace = word(value).map(u32::cast_signed);
+                }
                 libc::IFLA_STATS64 => link.counters = Counters::parse(value)?,
                 libc::IFLA_LINKINFO => {
                     link.kind = NlasIterator::new(value)

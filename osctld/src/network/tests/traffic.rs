@@ -98,3 +98,18 @@ fn counters_are_those_of_the_container() {
         assert!(host.stats(&"none".parse().unwrap()).unwrap().is_none());
     });
 }
+
+#[test]
+fn what_is_configured_first_can_send_once_the_host_lets_it() {
+    on_a_host(|| {
+        let host = host();
+        for n in 1..20 {
+            let (netns, ip) = (namespace(), format!("192.0.2.{n}"));
+            let wanted = routed(&format!("web{n}"), &[&ip]);
+            let made = host.create(&wanted, netns.as_fd()).unwrap();
+            super::super::inside::configure(netns.as_fd(), made.inside_index, &wanted).unwrap();
+            host.raise(&wanted).unwrap();
+            assert!(answers(&netns, &ip), "{ip} is not reached");
+        }
+    });
+}
