@@ -93,7 +93,11 @@ pub fn plan(tree: &Tree, wish: &Wish<'_>) -> Plan {
         _ => probe(tree, wish.distribution),
     };
     let mut files = match backend {
-        Some(backend) => backend.files(tree, wish),
+        Some(backend) => {
+            let mut files = backend.files(tree, wish);
+            files.extend(cloud_init(tree));
+            files
+        }
         None => direct(tree, wish).into_iter().collect(),
     };
     let written = files
@@ -184,6 +188,14 @@ impl Backend {
             Backend::Scripts => nixos::files(wish),
         }
     }
+}
+
+/// cloud-init would write files of its own for the same program.
+fn cloud_init(tree: &Tree) -> Option<FileOp> {
+    const DIR: &str = "/etc/cloud/cloud.cfg.d";
+    let content = format!("{}network: {{config: disabled}}\n", heading());
+    tree.is_dir(DIR)
+        .then(|| whole(&format!("{DIR}/99-osctl-network.cfg"), content))
 }
 
 /// Without a back end the guest asks nobody for DNS servers: those that are known to be handed out

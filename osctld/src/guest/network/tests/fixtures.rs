@@ -105,6 +105,7 @@ pub fn tree(name: &str) -> Memory {
             .symlink("/etc/rcS.d/S12networking", "../init.d/networking")
             .file("/etc/dhcp/dhclient.conf", "request subnet-mask;\n"),
         "ubuntu-netplan" => systemd()
+            .dir("/etc/cloud/cloud.cfg.d")
             .file("/usr/lib/systemd/system/systemd-networkd.service", "")
             .program("/usr/libexec/netplan/generate")
             .symlink(
