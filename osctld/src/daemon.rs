@@ -6,6 +6,7 @@
 mod assets;
 mod claims;
 mod logging;
+mod network;
 mod notify;
 mod run;
 mod shutdown;
@@ -31,6 +32,7 @@ use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::events::Hub;
 use crate::id_range::IdRange;
+use crate::network::Network;
 use crate::pool::{Installed, Pool};
 use crate::supervisor::RuntimeBinary;
 use crate::sync::{Mutex, RwLock};
@@ -43,6 +45,8 @@ pub struct Daemon {
     pub config: Config,
     /// The cgroups of its pools.
     pub cgroups: Tree,
+    /// The network of its containers.
+    pub network: Network,
     /// The program that runs containers.
     pub runtime: RuntimeBinary,
     /// Where events are published.
@@ -77,6 +81,7 @@ impl Daemon {
             installed: Installed::open(&config.state_dir)?,
             shutdown: Mutex::new(shutdown::Stage::at_start(&config)),
             cgroups,
+            network: Network::open(&config.cgroup_root)?,
             runtime: RuntimeBinary::load(&config.runtime)?,
             config,
             events: Hub::default(),

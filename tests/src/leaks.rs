@@ -91,6 +91,11 @@ fn directories(host: &Host, pool: &str, path: &Path, own: &[&Container]) -> Vec<
     compare(&path.join("trash"), &BTreeSet::new());
     let run = host.run_dir().join("pools").join(pool).join("ct");
     compare(&run, &running);
+    for name in names(&path.join("conf/net")) {
+        if !configs.contains(&name) {
+            left.push(format!("state of the network {name}"));
+        }
+    }
     for name in names(&path.join("log/ct")) {
         if !known.iter().any(|id| name.starts_with(id.as_str())) {
             left.push(format!("log {name}"));

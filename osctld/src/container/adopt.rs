@@ -14,7 +14,9 @@ use osctl_runtime::spec::{EXIT_FILE, Init, SPEC_FILE, Spec};
 use tokio::time::timeout;
 
 use super::config::Config;
+use super::launch::Start;
 use super::lifecycle::KILL_LIMIT;
+use super::netifs::Planned;
 use super::plan::Mode;
 use super::verdict::Request;
 use super::{Container, Pending, Run, blocking, watch};
@@ -23,8 +25,7 @@ use crate::error::Error;
 use crate::pool::Pool;
 use crate::storage::Note;
 use crate::store::Loaded;
-use crate::supervisor;
-use crate::supervisor::unsigned;
+use crate::supervisor::{self, Events, Link, unsigned};
 
 /// How long a supervisor may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -186,6 +187,10 @@ async fn sweep(daemon: &Arc<Daemon>, pool: &Arc<Pool>, broken: &BTreeSet<String>
                 pool.add_problem(format!("cgroup {node}"), crate::error::chain(&e));
             }
         }
+        let runs = |id: &str| running.contains(id);
+        if let Err(e) = daemon.network.sweep(pool.name.as_str(), runs) {
+            pool.add_problem("network", e.chain());
+        }
         let dir = daemon.pool_run_dir(&pool.name).join("ct");
         let Ok(entries) = std::fs::read_dir(&dir) else {
             return Ok(());
@@ -222,7 +227,7 @@ impl Container {
         let Some((link, events)) = supervisor::adopt(&run_dir).await? else {
             return self.ended_unseen(daemon).await;
         };
-        let status = match timeout(ANSWER_LIMIT, link.status()).await {
+        let (status, netns) = match timeout(ANSWER_LIMIT, link.inspect()).await {
             Ok(Ok(status)) => status,
             // It went away while it was being asked.
             Ok(Err(e)) if e.code() == osctl_api::Code::Unavailable => {
@@ -249,17 +254,39 @@ impl Container {
                 )
             }
             // It was being started when the last daemon ended: what became of that is seen now.
-            _ => match self.await_init(link, events, mode_of(&run_dir)).await {
+            _ => match self.finish_start(daemon, link, events).await {
                 Ok(run) => run,
                 Err(_) => return self.ended_unseen(daemon).await,
             },
         };
+        if let Some(netns) = netns {
+            self.adopt_netifs(daemon, netns);
+        }
         self.set_running(daemon, run);
         let frozen = daemon.cgroups.is_frozen(&self.node()?).unwrap_or(false);
         if frozen {
             self.set_state(State::Frozen);
         }
         Ok(())
+    }
+
+    /// Sees what becomes of a container that was being started when the last daemon ended. One that
+    /// waits for its network waits for a daemon that is no more: it ends.
+    async fn finish_start(
+        self: &Arc<Self>,
+        daemon: &Arc<Daemon>,
+        link: Arc<Link>,
+        events: Events,
+    ) -> Result<(Run, Events), Error> {
+        let run_dir = daemon.container_run_dir(&self.pool, &self.id);
+        if noted_spec(&run_dir).is_none_or(|spec| spec.hold) {
+            link.kill().await?;
+        }
+        let start = Start {
+            mode: mode_of(&run_dir),
+            netifs: Planned::none(),
+        };
+        self.await_init(daemon, link, events, start).await
     }
 
     /// A container without data can't be used, only deleted.
@@ -337,14 +364,16 @@ impl Container {
     }
 }
 
-/// What was started in a container, as the daemon that started it noted.
+/// The specification of a container, as the daemon that started it noted it.
+fn noted_spec(run_dir: &Path) -> Option<Spec> {
+    let root = Root::open_tree(run_dir, Symlinks::Refuse, Mounts::Refuse).ok()?;
+    let bytes = root.read(SPEC_FILE, MAX_SPEC).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// What was started in a container.
 fn mode_of(run_dir: &Path) -> Mode {
-    let read = || {
-        let root = Root::open_tree(run_dir, Symlinks::Refuse, Mounts::Refuse).ok()?;
-        let bytes = root.read(SPEC_FILE, MAX_SPEC).ok()?;
-        serde_json::from_slice::<Spec>(&bytes).ok()
-    };
-    match read() {
+    match noted_spec(run_dir) {
         Some(Spec {
             init: Init::Pause, ..
         }) => Mode::Run,

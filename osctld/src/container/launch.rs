@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::config::Config;
 use super::lifecycle::remove_run_dir;
+use super::netifs::Planned;
 use super::plan::{self, Facts, Mode};
 use super::verdict::{Request, Verdict};
 use super::{Container, Hold, Run, blocking, started_marker, watch};
@@ -27,6 +28,15 @@ use crate::supervisor::{self, Event, Events, Link};
 
 /// How long a supervisor may take to bring init up.
 const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// What is started, besides what the specification says.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// Its own init or ours.
+    pub(super) mode: Mode,
+    /// The interfaces that it gets before init runs; with some, the specification has it held.
+    pub(super) netifs: Planned,
+}
 
 impl Container {
     /// Starts it; returns when its init runs.
@@ -103,20 +113,27 @@ impl Container {
         pool: &Arc<Pool>,
         mode: Mode,
     ) -> Result<(), Error> {
-        let spec = {
+        let (spec, netifs) = {
             let (this, daemon, pool) = (Arc::clone(self), Arc::clone(daemon), Arc::clone(pool));
             blocking(move || this.prepare(&daemon, &pool, mode)).await?
         };
+        let start = Start { mode, netifs };
         failpoint!("start.prepared");
-        let (link, events) = supervisor::launch(&daemon.runtime, &spec).await?;
-        let run = self.await_init(link, events, mode).await?;
+        // While the one is done, the other one's process gets on with its work.
+        let (launched, prepared) = tokio::join!(
+            supervisor::launch(&daemon.runtime, &spec),
+            self.prepare_netifs(daemon, &start.netifs)
+        );
+        let (link, events) = launched?;
+        prepared?;
+        let run = self.await_init(daemon, link, events, start).await?;
         failpoint!("start.running");
         self.set_running(daemon, run);
         Ok(())
     }
 
     /// Makes everything on the host that the runtime expects, and the specification.
-    fn prepare(&self, daemon: &Daemon, pool: &Pool, mode: Mode) -> Result<Spec, Error> {
+    fn prepare(&self, daemon: &Daemon, pool: &Pool, mode: Mode) -> Result<(Spec, Planned), Error> {
         let config = self.config();
         let user = pool.user(&config.user).ok_or_else(|| {
             Error::state(format!(
@@ -150,7 +167,10 @@ impl Container {
         failpoint!("start.cgroup");
         self.apply_limits(&daemon.cgroups, &config)?;
         let seccomp = seccomp(&config)?;
+        let (netifs, network_files) = self.plan_netifs(daemon, pool, &config, mode)?;
         let facts = Facts {
+            hold: !netifs.is_empty(),
+            network_files,
             label: self.label(),
             id: self.id.as_str(),
             rootfs: self.rootfs(pool),
@@ -167,20 +187,25 @@ impl Container {
         };
         let spec = plan::spec(&config, facts, mode)?;
         note_spec(&run_dir, &spec)?;
-        Ok(spec)
+        Ok((spec, netifs))
     }
 
     /// Waits until init runs.
     pub(super) async fn await_init(
         self: &Arc<Self>,
+        daemon: &Arc<Daemon>,
         link: Arc<Link>,
         mut events: Events,
-        mode: Mode,
+        Start { mode, netifs }: Start,
     ) -> Result<(Run, Events), Error> {
         let waited = timeout(START_LIMIT, async {
             loop {
                 match events.recv().await {
                     Some(Event::Started { pid, warnings }) => return Ok((pid, warnings)),
+                    Some(Event::Created(netns)) if !netifs.is_empty() => {
+                        self.bring_up_netifs(daemon, &netifs, netns).await?;
+                        link.proceed().await?;
+                    }
                     Some(Event::Created(_)) => {}
                     Some(Event::Failed { step, error }) => {
                         return Err(Error::backend(format!("step {step:?} failed"), error));

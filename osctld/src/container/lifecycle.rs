@@ -36,13 +36,15 @@ impl Container {
         let label = self.label();
         let run_dir = daemon.container_run_dir(&self.pool, &self.id);
         let cgroups = daemon.cgroups.clone();
-        blocking(move || {
+        let removed = blocking(move || {
             cgroups
                 .remove_container(&node, KILL_LIMIT)
-                .map_err(|e| Error::backend(format!("cannot remove the cgroups of {label}"), e))?;
-            remove_run_dir(&run_dir)
-        })
-        .await
+                .map_err(|e| Error::backend(format!("cannot remove the cgroups of {label}"), e))
+        });
+        // Both wait for the kernel most of the time.
+        let (removed, down) = tokio::join!(removed, self.take_down_netifs(daemon));
+        removed.and(down)?;
+        blocking(move || remove_run_dir(&run_dir)).await
     }
 
     /// Stops it; returns when it is stopped.

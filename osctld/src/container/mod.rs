@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod init_system;
+pub mod net_state;
 pub mod netif;
 pub mod plan;
 pub mod verdict;
@@ -21,6 +22,8 @@ mod info;
 mod launch;
 mod lifecycle;
 mod logins;
+mod netif_live;
+mod netifs;
 mod processes;
 mod registry;
 mod settings;
@@ -48,6 +51,7 @@ pub use adopt::load_all;
 pub use all::{Autostart, StopAll, loaded, release_all, stop_all};
 pub use create::create;
 pub use info::{list, show};
+pub use netifs::{ensure_all_netifs, filter_adopted, keep_all_traffic};
 pub use processes::{chosen, list as processes, lookup as lookup_pids};
 pub use settings::controller;
 
@@ -83,6 +87,8 @@ struct Seen {
     released: bool,
     /// What is to be done about it once its pool is active.
     pending: Option<Pending>,
+    /// Its interfaces, while it runs.
+    netifs: Option<netifs::Netifs>,
 }
 
 /// What was left to be done about a container that ended while no daemon looked.
@@ -149,6 +155,7 @@ impl Container {
                 deleted: false,
                 released: false,
                 pending: None,
+                netifs: None,
             }),
             state: channel::Sender::new(state),
         })

@@ -37,6 +37,10 @@ pub struct Facts<'a> {
     pub most_files: u64,
     /// Compiled seccomp programs.
     pub seccomp: Vec<Vec<u64>>,
+    /// What is written into the guest for its network.
+    pub network_files: Vec<spec::FileOp>,
+    /// Init waits until it is told to go on.
+    pub hold: bool,
 }
 
 /// What is started in the container.
@@ -73,6 +77,12 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
         },
         Mode::Run => spec::Init::Pause,
     };
+    let mut files = guest::at_start(
+        &config.distribution,
+        config.hostname.as_ref(),
+        &config.dns_resolvers,
+    );
+    files.extend(facts.network_files);
     Ok(Spec {
         version: spec::VERSION,
         id: facts.label,
@@ -103,14 +113,10 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
         masked_paths: paths::MASKED.iter().map(PathBuf::from).collect(),
         readonly_paths: paths::READ_ONLY.iter().map(PathBuf::from).collect(),
         writable_paths: paths::WRITABLE.iter().map(PathBuf::from).collect(),
-        files: guest::at_start(
-            &config.distribution,
-            config.hostname.as_ref(),
-            &config.dns_resolvers,
-        ),
+        files,
         oom_score_adj: Some(0),
         time_namespace: true,
-        hold: false,
+        hold: facts.hold,
     })
 }
 

@@ -106,8 +106,9 @@ impl Pool {
         self.path.join("log/ct").join(format!("{id}.log"))
     }
 
-    /// The log follows its container; one that can't be is left behind.
+    /// The log and what is remembered of the network follow their container; what can't is left behind.
     pub(super) fn rename_container_log(&self, old: &Name, new: &Name) {
+        self.rename_net_state(old, new);
         let logs = self.path.join("log/ct");
         let moved = Root::open_tree(&logs, Symlinks::Refuse, Mounts::Refuse)
             .and_then(|logs| logs.rename(format!("{old}.log"), format!("{new}.log")));
@@ -119,8 +120,9 @@ impl Pool {
         }
     }
 
-    /// The log goes with its container.
+    /// The log and what is remembered of the network go with their container.
     pub(super) fn remove_container_log(&self, id: &Name) {
+        self.remove_net_state(id);
         let removed = std::fs::remove_file(self.container_log(id));
         if let Err(e) = removed.or_else(absent_is_fine) {
             tracing::warn!(%id, error = %e, "cannot remove the log of a container");

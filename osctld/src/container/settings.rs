@@ -234,7 +234,11 @@ impl Container {
             })
             .await?;
         }
-        self.apply_nodes(run, before, after).await
+        self.apply_nodes(run, before, after).await?;
+        if before.netifs != after.netifs {
+            self.apply_netifs(run, after).await?;
+        }
+        Ok(())
     }
 
     async fn apply_nodes(&self, run: &Run, before: &Config, after: &Config) -> Result<(), Error> {

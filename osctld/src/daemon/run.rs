@@ -9,9 +9,9 @@ use std::time::Duration;
 use osctl_api::daemon::EventKind;
 
 use super::signals::Signals;
-use super::{Daemon, logging, notify};
+use super::{Daemon, logging, network, notify};
 use crate::config::Config;
-use crate::container::{Autostart, plan};
+use crate::container::{self, Autostart, plan};
 use crate::error::{Error, Result};
 use crate::{events, pool, server};
 
@@ -48,6 +48,7 @@ async fn serve(config: Config) -> Result<()> {
     let (socket, listener) = server::bind(&config)?;
     let daemon = Daemon::new(config)?;
     make_run_dirs(&daemon)?;
+    network::watch(&daemon)?;
     let server = tokio::spawn(server::serve(daemon.clone(), listener));
     notify::tell("READY=1");
     tracing::info!("serving in {}", daemon.config.run_dir.display());
@@ -99,13 +100,17 @@ fn raise_file_limit() {
 
 impl Daemon {
     /// Stops serving: whoever waits is told, operations get a moment to end.
-    async fn stop(&self) {
+    async fn stop(self: &Arc<Self>) {
         self.events.publish(events::event(EventKind::Shutdown));
         self.stopping.send_replace(true);
         let mut operations = self.operations.subscribe();
         let ended = operations.wait_for(|n| *n == 0);
         if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!("operations are abandoned; the next start finishes or undoes them");
+        }
+        let kept = tokio::time::timeout(GRACE, container::keep_all_traffic(self));
+        if kept.await.is_err() {
+            tracing::warn!("not all traffic is kept that was counted");
         }
     }
 }

@@ -3,11 +3,14 @@
 //! It owns what is wanted of one interface ([`Wanted`]) and how that is made true in the kernel. It
 //! knows neither containers nor pools: who calls it resolves their configuration first.
 
+mod attach;
+mod change;
 pub mod error;
 pub mod filter;
 pub mod firewall;
 pub mod inside;
 pub mod link;
+mod live;
 mod message;
 pub mod nat;
 pub mod netlink;
@@ -24,6 +27,8 @@ mod tests;
 mod wanted;
 pub mod watch;
 
+pub use attach::{Network, Setup};
+pub use change::{Change, changes};
 pub use error::{Error, Result};
 pub use inside::Inside;
 pub use link::{Ensured, Host, Made, Ours};

@@ -31,6 +31,8 @@ pub struct Conf {
     pub groups: Objects<group::Config>,
     /// Containers.
     pub containers: Objects<container::config::Config>,
+    /// What is remembered of the network of containers.
+    pub net: Objects<container::net_state::NetState>,
 }
 
 impl Conf {
@@ -43,6 +45,7 @@ impl Conf {
             users: Objects::open(conf.join("user"))?,
             groups: Objects::open(conf.join("group"))?,
             containers: Objects::open(conf.join("ct"))?,
+            net: Objects::open(conf.join("net"))?,
         })
     }
 }

@@ -102,7 +102,9 @@ async fn import_claimed(
     let imported = async {
         let pool = read(daemon, entry).await?;
         register(daemon, &pool).await;
-        finish(daemon, &pool, autostart).await;
+        load(daemon, &pool).await;
+        container::filter_adopted(daemon).await;
+        activate(daemon, &pool, autostart).await;
         Ok(pool)
     };
     let result = imported.await.map_err(|e| cannot_import(&name, e));
@@ -147,7 +149,7 @@ pub async fn import_all(daemon: &Arc<Daemon>, autostart: Autostart) -> Result<()
     // pools claim.
     opened.sort_by(|a, b| a.0.cmp(&b.0));
     let mut first_error = None;
-    let mut finishing = JoinSet::new();
+    let mut loading = JoinSet::new();
     for (name, result) in opened {
         let result = result.map_err(|e| cannot_import(&name, e));
         note(daemon, &name, &result);
@@ -155,7 +157,10 @@ pub async fn import_all(daemon: &Arc<Daemon>, autostart: Autostart) -> Result<()
             Ok(pool) => {
                 register(daemon, &pool).await;
                 let daemon = daemon.clone();
-                finishing.spawn(async move { finish(&daemon, &pool, autostart).await });
+                loading.spawn(async move {
+                    load(&daemon, &pool).await;
+                    pool
+                });
             }
             Err(e) => {
                 tracing::error!("{}", e.chain());
@@ -163,7 +168,18 @@ pub async fn import_all(daemon: &Arc<Daemon>, autostart: Autostart) -> Result<()
             }
         }
     }
-    while finishing.join_next().await.is_some() {}
+    let mut loaded = Vec::new();
+    while let Some(joined) = loading.join_next().await {
+        loaded.extend(joined);
+    }
+    // Once the running containers of all pools are known, and before any other one is started.
+    container::filter_adopted(daemon).await;
+    let mut activating = JoinSet::new();
+    for pool in loaded {
+        let daemon = daemon.clone();
+        activating.spawn(async move { activate(&daemon, &pool, autostart).await });
+    }
+    while activating.join_next().await.is_some() {}
     first_error.map_or(Ok(()), Err)
 }
 
@@ -213,8 +229,8 @@ async fn free_left_ids(pool: &Arc<Pool>) {
     }
 }
 
-/// Makes what the pool's objects need, loads its containers and opens it for use.
-async fn finish(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart) {
+/// Makes what the pool's objects need, and loads its containers.
+async fn load(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
     let (task_daemon, task_pool) = (daemon.clone(), pool.clone());
     let ensured = blocking(move || {
         let run_dir = task_daemon.pool_run_dir(&task_pool.name);
@@ -236,6 +252,11 @@ async fn finish(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart) {
         pool.add_problem("groups", e.chain());
     }
     container::load_all(daemon, pool).await;
+}
+
+/// Looks after what runs, and lets it be used.
+async fn activate(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart) {
+    container::ensure_all_netifs(daemon, pool).await;
     pool.set_state(State::Active);
     tracing::info!(
         "pool {} is imported: {} containers",

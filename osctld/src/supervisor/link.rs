@@ -118,24 +118,30 @@ impl Link {
     /// # Errors
     /// As [`Link::request`].
     pub async fn status(&self) -> Result<Status, Error> {
-        match self.request(Request::Status, &[]).await?.0 {
-            Reply::Status(status) => Ok(status),
+        Ok(self.inspect().await?.0)
+    }
+
+    /// What the supervisor knows of its container, and the container's network namespace once it
+    /// has one: that which it was made with, whatever the guest does in it.
+    ///
+    /// # Errors
+    /// As [`Link::request`].
+    pub async fn inspect(&self) -> Result<(Status, Option<OwnedFd>), Error> {
+        match self.request(Request::Status, &[]).await? {
+            (Reply::Status(status), fds) => Ok((status, netns_of(fds))),
             _ => Err(Error::internal(
                 "the supervisor replied something else than its status",
             )),
         }
     }
 
-    /// Its network namespace: the one that it was made with, whatever the guest does in it.
-    ///
-    /// It is asked for whenever it is needed rather than kept: who keeps it, keeps it from ending
-    /// with the container.
+    /// Its network namespace.
     ///
     /// # Errors
     /// As [`Link::request`]; `InvalidState` before it has one.
     pub async fn netns(&self) -> Result<OwnedFd, Error> {
-        let (_, fds) = self.request(Request::Status, &[]).await?;
-        netns_of(fds).ok_or_else(|| Error::state("the container has no network namespace yet"))
+        let (_, netns) = self.inspect().await?;
+        netns.ok_or_else(|| Error::state("the container has no network namespace yet"))
     }
 
     /// Lets a held container run its init.

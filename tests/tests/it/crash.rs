@@ -35,6 +35,12 @@ const START: &[&str] = &[
     "start.spawned",
     "start.running",
 ];
+/// Of a start with a network.
+const ATTACH: &[&str] = &["netif.filtered", "netif.linked", "netif.attached"];
+/// Of the end of a container with a network.
+const DETACH: &[&str] = &["netif.unlinked", "netif.detached"];
+/// Of a change of a running container's network.
+const NETIF: &[&str] = &["netif.changed"];
 const STOP: &[&str] = &["stop.ended", "stop.cleaned"];
 const DELETE: &[&str] = &[
     "delete.marked",
@@ -95,7 +101,9 @@ fn every_fail_point_in_the_sources_has_a_case() {
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("../osctld/src"),
         &mut found,
     );
-    let all = [CREATE, START, STOP, DELETE, CHOWN, RENAME, INSTALL];
+    let all = [
+        CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, INSTALL,
+    ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();
     assert!(

@@ -9,6 +9,16 @@ pub enum Figure {
     Floor,
     /// Start of a container until its init was executed.
     Start,
+    /// The same with an interface on a bridge.
+    StartBridged,
+    /// The same with a routed interface.
+    StartRouted,
+    /// Start of a container until it answers a ping, IPv4.
+    ReplyV4,
+    /// Start of a container until it answers a ping, IPv6.
+    ReplyV6,
+    /// An address more for a running container.
+    AddressAdd,
     /// /bin/true in a container.
     Exec,
     /// Killing a container.
@@ -72,6 +82,11 @@ impl Figure {
         match self {
             Self::Floor => "floor: unshare of all namespaces, /bin/true",
             Self::Start => "start until init has exec'd",
+            Self::StartBridged => "start with a bridged interface",
+            Self::StartRouted => "start with a routed interface",
+            Self::ReplyV4 => "start until the first reply to a ping, IPv4",
+            Self::ReplyV6 => "start until the first reply to a ping, IPv6",
+            Self::AddressAdd => "netif ip add, running container",
             Self::Exec => "exec /bin/true",
             Self::Stop => "stop --kill",
             Self::List => "list, 1 container",
@@ -97,6 +112,10 @@ impl Figure {
     pub fn target(self) -> Option<f64> {
         match self {
             Self::Start | Self::Stop | Self::ListMany | Self::DaemonEmpty => Some(12.0),
+            // What a start may take, and 8 ms for its network.
+            Self::StartBridged | Self::StartRouted => Some(20.0),
+            Self::ReplyV4 | Self::ReplyV6 => Some(30.0),
+            Self::AddressAdd => Some(5.0),
             Self::Exec => Some(4.0),
             Self::List => Some(3.0),
             Self::Create => Some(15.0),

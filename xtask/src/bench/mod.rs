@@ -7,6 +7,7 @@ mod cgroups;
 mod figures;
 mod lxc;
 mod memory;
+mod network;
 mod ours;
 mod phases;
 mod report;
@@ -132,6 +133,9 @@ impl Bench {
         self.ours.create("b0", &self.image)?;
         if life.iter().any(|it| self.wants(*it)) {
             self.rounds_of("one container's life", Self::life)?;
+        }
+        if network::FIGURES.iter().any(|it| self.wants(*it)) {
+            self.network()?;
         }
         if self.wants(Figure::Phases) {
             ui::step("tracing the phases of start, exec and stop");

@@ -67,7 +67,9 @@ impl Ours {
         let log = File::options().create(true).append(true).open(&path);
         let log = log.of("open", &path)?;
         let log_too = log.try_clone().of("open", &path)?;
-        let mut command = Command::new(self.programs.join("osctld"));
+        // In a network of its own, which goes with it: nothing of this host's is touched.
+        let mut command = Command::new("unshare");
+        command.arg("--net").arg(self.programs.join("osctld"));
         command.arg("--run-dir").arg(self.directory.join("run"));
         command.arg("--config").arg(self.config()).current_dir("/");
         command.stdin(Stdio::null()).stdout(log).stderr(log_too);
@@ -176,7 +178,16 @@ impl Ours {
         process::output(command.arg("--quiet"), &name).map(drop)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A program in the network namespace of the daemon.
+    pub fn in_network(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new("nsenter");
+        let netns = format!("--net=/proc/{}/ns/net", self.daemon_pid()?);
+        command.args([&netns, program]);
+        Ok(command)
+    }
+
+    /// The command line with these arguments, to be measured.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("osctl"));
         command.env("OSCTL_SOCKET", self.socket()).args(arguments);
         command

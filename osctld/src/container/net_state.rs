@@ -1,17 +1,20 @@
-//! How much went through the interfaces of a container: what the kernel counts for each link, added
-//! up over all the links that an interface ever had.
+//! What is remembered of the network of a container between its runs: how much went through its
+//! interfaces, and which files of the guest were written for them.
 //!
-//! It owns the document `conf/traffic/<id>.json`. A link counts from zero and takes its count with
+//! It owns the document `conf/net/<id>.json`. What the kernel counts for each link is added up over
+//! all the links that an interface ever had. A link counts from zero and takes its count with
 //! it; so the last that was seen of a link is kept beside the sum of those before it. Seen twice, or
 //! seen again by another daemon after a crash, it counts once.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use osctl_api::names::Name;
 use osctl_api::net::IfName;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::network::Counters;
 use crate::pool::Pool;
 use crate::store::{Document, Stored};
 
@@ -26,6 +29,17 @@ pub struct Count {
     pub tx_bytes: u64,
     /// Packets that went out.
     pub tx_packets: u64,
+}
+
+impl From<Counters> for Count {
+    fn from(c: Counters) -> Count {
+        Count {
+            rx_bytes: c.rx_bytes,
+            rx_packets: c.rx_packets,
+            tx_bytes: c.tx_bytes,
+            tx_packets: c.tx_packets,
+        }
+    }
 }
 
 impl Count {
@@ -64,19 +78,29 @@ struct Netif {
     link: Option<Seen>,
 }
 
-/// What went through the interfaces of one container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    #[serde(default)]
-    netifs: BTreeMap<IfName, Netif>,
+impl Netif {
+    fn total(&self) -> Count {
+        let link = self.link.map(|l| l.count).unwrap_or_default();
+        self.before.plus(link)
+    }
 }
 
-impl Document for Traffic {
-    const KIND: &'static str = "traffic";
+/// What is remembered of the network of one container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetState {
+    #[serde(default)]
+    netifs: BTreeMap<IfName, Netif>,
+    /// Files of the guest that were written for its network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PathBuf>,
+}
+
+impl Document for NetState {
+    const KIND: &'static str = "network state";
     const VERSION: u32 = 1;
 }
 
-impl Traffic {
+impl NetState {
     /// Takes note of what a link has counted so far.
     pub fn note(&mut self, netif: &IfName, seen: Seen) {
         let entry = self.netifs.entry(netif.clone()).or_default();
@@ -88,13 +112,10 @@ impl Traffic {
         entry.link = Some(seen);
     }
 
-    /// Everything that went through an interface.
-    pub fn total(&self, netif: &IfName) -> Count {
-        let Some(entry) = self.netifs.get(netif) else {
-            return Count::default();
-        };
-        let link = entry.link.map(|l| l.count).unwrap_or_default();
-        entry.before.plus(link)
+    /// Everything that went through each interface.
+    pub fn totals(&self) -> BTreeMap<IfName, Count> {
+        let total = |(name, netif): (&IfName, &Netif)| (name.clone(), netif.total());
+        self.netifs.iter().map(total).collect()
     }
 
     /// An interface has another name.
@@ -111,49 +132,52 @@ impl Traffic {
 }
 
 impl Pool {
-    fn traffic_error(&self, id: &Name) -> impl Fn(crate::store::Error) -> Error {
-        let about = format!("cannot keep the traffic of container {}:{id}", self.name);
+    fn net_state_error(&self, id: &Name) -> impl Fn(crate::store::Error) -> Error {
+        let about = format!(
+            "cannot keep the network state of container {}:{id}",
+            self.name
+        );
         move |e| Error::backend(about.clone(), e)
     }
 
-    /// What went through the interfaces of a container; nothing when it can't be read. Blocks.
-    pub(super) fn load_traffic(&self, id: &Name) -> Stored<Traffic> {
-        let loaded = self.conf.traffic.load(id.as_str()).unwrap_or_else(|e| {
+    /// What is remembered of a container; nothing when it can't be read. Blocks.
+    pub(super) fn load_net_state(&self, id: &Name) -> Stored<NetState> {
+        let loaded = self.conf.net.load(id.as_str()).unwrap_or_else(|e| {
             tracing::warn!(%id, error = %crate::error::chain(&e), "traffic is counted anew");
             None
         });
-        loaded.unwrap_or_else(|| Stored::new(Traffic::default()))
+        loaded.unwrap_or_else(|| Stored::new(NetState::default()))
     }
 
     /// Keeps it. Blocks.
-    pub(super) fn save_traffic(&self, id: &Name, traffic: &mut Stored<Traffic>) -> Result<()> {
-        let saved = self.conf.traffic.save(id.as_str(), traffic);
-        saved.map_err(self.traffic_error(id))
+    pub(super) fn save_net_state(&self, id: &Name, state: &mut Stored<NetState>) -> Result<()> {
+        let saved = self.conf.net.save(id.as_str(), state);
+        saved.map_err(self.net_state_error(id))
     }
 
     /// It goes with its container. Blocks.
-    pub(super) fn remove_traffic(&self, id: &Name) {
-        let kept = &self.conf.traffic;
+    pub(super) fn remove_net_state(&self, id: &Name) {
+        let kept = &self.conf.net;
         let marked = match kept.load(id.as_str()) {
             Ok(None) => Ok(()),
             _ => kept.mark_deleting(id.as_str()),
         };
         if let Err(e) = marked.and_then(|()| kept.forget(id.as_str())) {
-            let error = self.traffic_error(id)(e).chain();
-            tracing::warn!(%id, %error, "cannot remove what was counted of a container");
+            let error = self.net_state_error(id)(e).chain();
+            tracing::warn!(%id, %error, "cannot remove the network state of a container");
         }
     }
 
     /// It follows its container. Blocks.
-    pub(super) fn rename_traffic(&self, old: &Name, new: &Name) {
-        let Ok(Some(kept)) = self.conf.traffic.load(old.as_str()) else {
+    pub(super) fn rename_net_state(&self, old: &Name, new: &Name) {
+        let Ok(Some(kept)) = self.conf.net.load(old.as_str()) else {
             return;
         };
-        let saved = self.save_traffic(new, &mut Stored::new(kept.value));
+        let saved = self.save_net_state(new, &mut Stored::new(kept.value));
         if let Err(e) = saved {
             tracing::warn!(%old, %new, error = %e.chain(), "traffic is counted anew");
         }
-        self.remove_traffic(old);
+        self.remove_net_state(old);
     }
 }
 
@@ -174,23 +198,23 @@ mod tests {
     #[test]
     fn links_add_up_and_each_counts_once() {
         let eth0: IfName = "eth0".parse().unwrap();
-        let mut traffic = Traffic::default();
-        assert_eq!(traffic.total(&eth0), Count::default());
+        let mut traffic = NetState::default();
+        let total = |t: &NetState, name| t.totals().remove(name).unwrap_or_default();
         traffic.note(&eth0, seen(7, 5));
         traffic.note(&eth0, seen(7, 5));
         traffic.note(&eth0, seen(7, 8));
-        assert_eq!(traffic.total(&eth0).rx_packets, 8);
+        assert_eq!(total(&traffic, &eth0).rx_packets, 8);
         traffic.note(&eth0, seen(9, 1));
-        assert_eq!(traffic.total(&eth0).rx_packets, 9);
+        assert_eq!(total(&traffic, &eth0).rx_packets, 9);
         // The same index after the host was booted.
         traffic.note(&eth0, seen(9, 0));
-        assert_eq!(traffic.total(&eth0).rx_bytes, 900);
+        assert_eq!(total(&traffic, &eth0).rx_bytes, 900);
         let text = serde_json::to_string(&traffic).unwrap();
-        assert_eq!(serde_json::from_str::<Traffic>(&text).unwrap(), traffic);
+        assert_eq!(serde_json::from_str::<NetState>(&text).unwrap(), traffic);
         let eth1 = "eth1".parse().unwrap();
         traffic.rename(&eth0, &eth1);
-        assert_eq!(traffic.total(&eth1).tx_bytes, 90);
+        assert_eq!(total(&traffic, &eth1).tx_bytes, 90);
         traffic.retain(|n| *n == eth0);
-        assert_eq!(traffic.total(&eth1), Count::default());
+        assert_eq!(total(&traffic, &eth1), Count::default());
     }
 }

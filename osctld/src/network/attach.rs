@@ -1,0 +1,327 @@
+//! All that an interface takes, in the right order: what may go through it is known before it is
+//! up, and it is down before that is forgotten.
+//!
+//! It remembers which interfaces there should be, so that one that vanishes is told from one that
+//! was removed.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ipnet::IpNet;
+use osctl_api::net::IfName;
+
+use super::filter::{AddressSets, Filtered, Filters};
+use super::firewall::Firewall;
+use super::inside;
+use super::link::{Ensured, Host};
+use super::stats::Counters;
+use super::{Attachment, Link, Owner, Wanted, message, setting};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::sync::Mutex;
+
+/// Who gives an interface its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// The guest, from its own files.
+    Guest,
+    /// We do, before init runs.
+    Direct,
+}
+
+/// The network of the containers of one daemon. All of it blocks.
+#[derive(Debug)]
+pub struct Network {
+    /// Name of the daemon's cgroup, which tells its interfaces from those of other daemons.
+    pub root: String,
+    host: Host,
+    filters: Filters,
+    forwards: AtomicBool,
+    there: Mutex<HashMap<IfName, Wanted>>,
+    firewalls: Mutex<HashMap<Owner, Firewall>>,
+    sets: Mutex<AddressSets>,
+}
+
+/// What a link has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Index of the host's end, which tells links apart.
+    pub index: u32,
+    /// As the container sees it.
+    pub counters: Counters,
+}
+
+pub(super) fn failed(e: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::backend("the network of the container can't be made", e)
+}
+
+impl Network {
+    /// The network of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// `Backend` when the kernel can't be asked.
+    pub fn open(root: &str) -> Result<Network> {
+        let unusable = |e| Error::backend("cannot use the network of this host", e);
+        Ok(Network {
+            root: root.to_owned(),
+            host: Host::open(root).map_err(unusable)?,
+            filters: Filters::open(root)
+                .map_err(|e| Error::backend("cannot filter on this host", e))?,
+            forwards: AtomicBool::new(false),
+            there: Mutex::default(),
+            firewalls: Mutex::default(),
+            sets: Mutex::default(),
+        })
+    }
+
+    /// The host's side of the links.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What goes through the links.
+    pub fn filters(&self) -> &Filters {
+        &self.filters
+    }
+
+    /// Gives a container a firewall, or none: at once on the interfaces that it has, and on those
+    /// that it gets.
+    ///
+    /// # Errors
+    /// What the kernel refuses; then it is as it was.
+    pub fn set_firewall(&self, owner: &Owner, firewall: Option<Firewall>) -> Result<()> {
+        let there: Vec<Wanted> = {
+            let there = self.there.lock();
+            let own = there.values().filter(|w| w.owner == *owner);
+            own.cloned().collect()
+        };
+        let put = |firewall: Option<Firewall>| {
+            let mut all = self.firewalls.lock();
+            match firewall {
+                Some(firewall) => all.insert(owner.clone(), firewall),
+                None => all.remove(owner),
+            }
+        };
+        let before = put(firewall);
+        let filtered = self.filter(&there);
+        if filtered.is_err() {
+            put(before);
+            if let Err(e) = self.filter(&there) {
+                tracing::error!(container = %owner, error = %e.chain(), "its firewall is not what it was");
+            }
+        }
+        filtered
+    }
+
+    /// Takes note of the named sets of addresses that firewalls use; [`Network::refilter`] makes
+    /// them.
+    pub fn set_address_sets(&self, sets: AddressSets) {
+        *self.sets.lock() = sets;
+    }
+
+    /// Does what can be done before the container's namespace is there: says what may go through
+    /// its interfaces. After an error, or when it is not to be, [`Network::detach`] takes it back.
+    ///
+    /// # Errors
+    /// What could not be done.
+    pub fn prepare(&self, netifs: &[Wanted]) -> Result<()> {
+        self.expect(netifs);
+        self.filter(netifs)?;
+        failpoint!("netif.filtered");
+        Ok(())
+    }
+
+    /// Makes interfaces that were prepared, in the namespace of a container. After an error
+    /// [`Network::detach`] removes what was made.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn attach(&self, netifs: &[Wanted], setup: Setup, netns: BorrowedFd<'_>) -> Result<()> {
+        // The default route is that of the first: the last to say so has it.
+        for wanted in netifs.iter().rev() {
+            let made = self.host.create(wanted, netns).map_err(failed)?;
+            failpoint!("netif.linked");
+            if setup == Setup::Direct {
+                inside::configure(netns, made.inside_index, wanted).map_err(failed)?;
+            }
+            self.host.raise(wanted).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the interfaces of a container that runs already; [`Network::refilter`] comes
+    /// next, once they are all known, and [`Network::ensure`] after it.
+    pub fn adopt(&self, netifs: &[Wanted]) {
+        self.expect(netifs);
+    }
+
+    /// Makes the filters exactly those of the interfaces that are known, all at once.
+    ///
+    /// # Errors
+    /// `Backend` when the kernel refuses them; then they are as they were.
+    pub fn refilter(&self) -> Result<()> {
+        let there = self.there.lock().clone();
+        let firewalls = self.firewalls.lock().clone();
+        let sets = self.sets.lock().clone();
+        let all: Vec<Filtered<'_>> = there
+            .values()
+            .map(|wanted| Filtered {
+                wanted,
+                firewall: firewalls.get(&wanted.owner),
+            })
+            .collect();
+        self.filters.rebuild(&all, &sets).map_err(failed)
+    }
+
+    /// Makes sure that a running container has its interfaces, which are filtered already. Nothing
+    /// is interrupted that is as it should be; what is missing is made and configured.
+    ///
+    /// # Errors
+    /// What could not be made; the rest was tried.
+    pub fn ensure(&self, netifs: &[Wanted], netns: BorrowedFd<'_>) -> Result<()> {
+        let mut result = self.forward(netifs);
+        for wanted in netifs {
+            let done = self.restore(wanted, netns).map(|was_gone| {
+                if was_gone {
+                    let whose = format!("{} {}", wanted.owner, wanted.name);
+                    tracing::warn!("{whose} was gone: it is made again");
+                }
+            });
+            result = result.and(done);
+        }
+        result
+    }
+
+    /// Makes sure that a running container has an interface; says whether it had to be made.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn restore(&self, wanted: &Wanted, netns: BorrowedFd<'_>) -> Result<bool> {
+        match self.host.ensure(wanted, netns).map_err(failed)? {
+            Ensured::Kept(_) => Ok(false),
+            Ensured::Created(made) => {
+                inside::configure(netns, made.inside_index, wanted).map_err(failed)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Removes interfaces; those that are not there are fine.
+    ///
+    /// # Errors
+    /// What could not be removed; the rest was tried.
+    pub fn detach(&self, netifs: &[Wanted]) -> Result<()> {
+        netifs.iter().for_each(|w| self.forget(&w.host_name));
+        let mut result = Ok(());
+        for wanted in netifs {
+            result = result.and(
+                self.host
+                    .delete(&wanted.host_name)
+                    .map(drop)
+                    .map_err(failed),
+            );
+        }
+        failpoint!("netif.unlinked");
+        result.and(self.unfilter(netifs))
+    }
+
+    /// What links count, by the name of the interface; those that are not there are left out.
+    ///
+    /// # Errors
+    /// `Backend` when the kernel can't be asked.
+    pub fn count(&self, netifs: &[Wanted]) -> Result<Vec<(IfName, Counted)>> {
+        let mut counted = Vec::new();
+        for wanted in netifs {
+            let link = message::named(wanted.host_name.as_str());
+            let found = self.host.link_with(link).map_err(failed)?;
+            counted.extend(found.map(|link| {
+                let (index, counters) = (link.index, link.counters.from_the_other_end());
+                (wanted.name.clone(), Counted { index, counters })
+            }));
+        }
+        Ok(counted)
+    }
+
+    /// The addresses of an interface of the host; none when it is not there.
+    pub fn addresses_of(&self, name: &IfName) -> Vec<IpNet> {
+        let found = self.host.link(name.as_str()).ok().flatten();
+        let all = |link: Link| message::addresses_of(&mut self.host.lock(), link.index).ok();
+        found.and_then(all).unwrap_or_default()
+    }
+
+    /// Removes what has our mark and belongs to a container of `pool` that does not run.
+    ///
+    /// # Errors
+    /// What could not be removed; the rest was tried.
+    pub fn sweep(&self, pool: &str, runs: impl Fn(&str) -> bool) -> Result<()> {
+        let mut result = Ok(());
+        for ours in self.host.list_ours().map_err(failed)? {
+            if ours.owner.pool != pool || runs(&ours.owner.container) {
+                continue;
+            }
+            tracing::warn!(link = %ours.host_name, container = %ours.owner, "removing the link of a container that does not run");
+            let deleted = self.host.delete(&ours.host_name).map(drop);
+            result = result.and(deleted.map_err(failed));
+        }
+        result
+    }
+
+    /// Whether there should be a host's end of this name.
+    pub fn is_expected(&self, host_name: &IfName) -> bool {
+        self.there.lock().contains_key(host_name)
+    }
+
+    /// All host's ends that there should be, and whose they are.
+    pub fn all_expected(&self) -> Vec<(IfName, Owner)> {
+        let there = self.there.lock();
+        let both = there.iter().map(|(n, w)| (n.clone(), w.owner.clone()));
+        both.collect()
+    }
+
+    pub(super) fn filter(&self, netifs: &[Wanted]) -> Result<()> {
+        self.forward(netifs)?;
+        for wanted in netifs {
+            let firewall = self.firewalls.lock().get(&wanted.owner).cloned();
+            let added = self.filters.add(wanted, firewall.as_ref());
+            added.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the host pass packets on, where that takes it.
+    fn forward(&self, netifs: &[Wanted]) -> Result<()> {
+        if netifs
+            .iter()
+            .any(|w| matches!(w.attachment, Attachment::Routed { .. }))
+            && !self.forwards.load(Ordering::Relaxed)
+        {
+            for change in setting::ensure_forwarding().map_err(failed)? {
+                tracing::info!("routed interfaces need it: {change}");
+            }
+            self.forwards.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unfilter(&self, netifs: &[Wanted]) -> Result<()> {
+        let mut result = Ok(());
+        for wanted in netifs {
+            let removed = self.filters.remove(&wanted.host_name);
+            result = result.and(removed.map_err(failed));
+        }
+        result
+    }
+
+    /// It is not to be there any more.
+    pub(super) fn forget(&self, host_name: &IfName) {
+        self.there.lock().remove(host_name);
+    }
+
+    pub(super) fn expect(&self, netifs: &[Wanted]) {
+        let mut there = self.there.lock();
+        for wanted in netifs {
+            there.insert(wanted.host_name.clone(), wanted.clone());
+        }
+    }
+}
