@@ -1,13 +1,15 @@
 //! What may come out of a container and what its firewall lets through, in the kernel.
 //!
 //! [`Filters`] owns the tables of nf_tables that carry the name of the daemon's cgroup root: of the
-//! family bridge for ports of bridges, of inet and arp for routed interfaces. Each interface has
-//! chains and sets of its own there, and one entry in maps from interfaces to chains; nothing else
-//! is touched when one comes or goes. What the rules are is decided in `base` and `plan`, and in
-//! `firewall`.
+//! family bridge for ports of bridges, of inet and arp for routed interfaces. Rules against foreign
+//! addresses are the same for all and look into sets, in which each interface has a few elements; with
+//! a firewall it has chains of its own, to which a map leads. Nothing else is touched when one comes
+//! or goes. What the rules are is decided in `base` and `own`, what an interface has in `plan`, and
+//! its firewall in `firewall`.
 
 mod apply;
 mod base;
+mod own;
 mod plan;
 
 use std::collections::BTreeMap;

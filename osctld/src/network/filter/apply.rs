@@ -70,6 +70,10 @@ pub(super) fn replace(
                 batch.delete_interface(&table, listed.0, name);
             }
         }
+        for own in &old.own {
+            let kept = elements(new.as_ref(), own.set);
+            batch.delete_ranges(&table, own.set, own.kind, &without(&own.ranges, kept));
+        }
     }
     for new in after {
         put(batch, root, name, of(before, new.family).as_ref(), new);
@@ -83,24 +87,26 @@ pub(super) fn replace(
                 batch.delete_chain(&table, chain);
             }
         }
-        for set in &old.sets {
-            if !new.is_some_and(|new| new.sets.iter().any(|s| s.name == set.name)) {
-                batch.delete_set(&table, &set.name);
-            }
-        }
     }
+}
+
+fn elements<'a>(part: Option<&'a Part>, set: &str) -> &'a [nft::Range] {
+    let own = part.and_then(|p| p.own.iter().find(|own| own.set == set));
+    own.map(|own| own.ranges.as_slice()).unwrap_or_default()
+}
+
+fn without(all: &[nft::Range], these: &[nft::Range]) -> Vec<nft::Range> {
+    let mut left = all.to_vec();
+    left.retain(|range| !these.contains(range));
+    left
 }
 
 // What is the same already is left alone.
 fn put(batch: &mut Batch, root: &str, name: &IfName, before: Option<&Part>, part: &Part) {
     let table = Table::new(part.family, root);
-    for set in &part.sets {
-        if before.is_some_and(|old| old.sets.contains(set)) {
-            continue;
-        }
-        batch.set(&table, &set.name, set.kind);
-        batch.flush_set(&table, &set.name);
-        batch.add_ranges(&table, &set.name, set.kind, &set.ranges);
+    for own in &part.own {
+        let there = elements(before, own.set);
+        batch.add_ranges(&table, own.set, own.kind, &without(&own.ranges, there));
     }
     for chain in &part.chains {
         if before.is_some_and(|old| old.chains.contains(chain)) {
@@ -144,11 +150,6 @@ pub(super) fn address_set(
             // What stays is not touched: it is found at any moment.
             (Some(before), Some(after)) => {
                 let (before, after) = (ranges(before), ranges(after));
-                let without = |all: &[nft::Range], these: &[nft::Range]| {
-                    let mut left = all.to_vec();
-                    left.retain(|r| these.binary_search(r).is_err());
-                    left
-                };
                 batch.delete_ranges(table, &set, kind, &without(&before, &after));
                 batch.add_ranges(table, &set, kind, &without(&after, &before));
             }
@@ -212,11 +213,8 @@ fn delete_others(
             batch.delete_chain(table, &chain);
         }
     }
-    let mut wanted: std::collections::BTreeSet<String> = parts
-        .iter()
-        .flat_map(|(_, p)| p.sets.iter().map(|s| s.name.clone()))
-        .collect();
-    wanted.extend(base.sets.iter().map(|(name, _)| (*name).to_owned()));
+    let of_base = base.sets.iter().map(|(name, _)| (*name).to_owned());
+    let mut wanted: std::collections::BTreeSet<String> = of_base.collect();
     for name in sets.keys() {
         wanted.extend(address_set_names(name).map(|(set, _)| set));
     }

@@ -1,18 +1,31 @@
-//! What all interfaces share: the chains at the hooks, the maps from interfaces to their own chains,
-//! and those checks of what comes out of a container that need to know nothing about it.
+//! What all interfaces share: the chains at the hooks, the sets and maps that interfaces are in, and
+//! those checks of what comes out of a container that need to know nothing about it.
 //!
 //! Nothing here depends on which containers there are.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use osctl_api::net::IfName;
+use osctl_api::net::{HwAddr, IfName};
 
 use super::super::nft::{Family, Hook, HookKind, Kind, Range, Rule, field};
+use super::own;
 
 /// Set of the interfaces whose containers may not use others' addresses.
 pub(super) const GUARDED: &str = "guarded";
-/// Map to the chains that check what comes out of a container.
-pub(super) const FROM: &str = "from";
+/// Set of those of them whose addresses are known.
+pub(super) const ADDRESSED: &str = "addressed";
+/// Set of those of them that may ask for an address.
+pub(super) const DHCP: &str = "dhcp";
+/// Set of interfaces with the hardware address of each.
+pub(super) const HARDWARE: &str = "hardware";
+/// Sets of interfaces with addresses of each.
+pub(super) const OWN4: &str = "own4";
+/// The same for IPv6.
+pub(super) const OWN6: &str = "own6";
+/// Sets of interfaces with networks of each.
+pub(super) const NETWORK4: &str = "network4";
+/// The same for IPv6.
+pub(super) const NETWORK6: &str = "network6";
 /// Map to the chains of a firewall for what comes out of a container.
 pub(super) const OUT: &str = "out";
 /// Map to the chains of a firewall for what goes into a container.
@@ -59,23 +72,38 @@ pub(super) struct Base {
 
 /// What a table of `family` has.
 pub(super) fn base(family: Family) -> Base {
+    let names = Kind::values::<IfName>();
     let verdicts = Kind::verdicts::<IfName>();
-    let mut sets = vec![(GUARDED, Kind::values::<IfName>()), (FROM, verdicts)];
+    let mut sets = vec![
+        (GUARDED, names),
+        (HARDWARE, Kind::pairs::<IfName, HwAddr>()),
+        (OWN4, Kind::pairs::<IfName, Ipv4Addr>()),
+    ];
+    if family != Family::Arp {
+        sets.extend([(OUT, verdicts), (IN, verdicts)]);
+        sets.push((OWN6, Kind::pairs::<IfName, Ipv6Addr>()));
+    }
+    if family != Family::Bridge {
+        sets.push((NETWORK4, Kind::pair_intervals::<IfName, Ipv4Addr>()));
+    }
     let mut chains = Vec::new();
     match family {
         Family::Bridge => {
-            sets.extend([(OUT, verdicts), (IN, verdicts)]);
+            sets.extend([(ADDRESSED, names), (DHCP, names)]);
             chains.extend(of_ip());
             chains.push(jumped("any", frames()));
+            chains.push(jumped("addressed", own::addressed()));
+            chains.push(jumped("guarded", own::bridged()));
             chains.push(at("spoofed", PREROUTING, BEFORE_ALL, spoofed()));
             chains.push(at("group-frames", INPUT, BEFORE_ALL, group_frames()));
             chains.push(at("leaving", PREROUTING, TRACKED, leaving()));
             chains.push(at("entering", POSTROUTING, 0, entering()));
         }
         Family::Inet => {
-            sets.extend([(OUT, verdicts), (IN, verdicts)]);
+            sets.push((NETWORK6, Kind::pair_intervals::<IfName, Ipv6Addr>()));
             chains.extend(of_ip());
             chains.push(jumped("any", packets()));
+            chains.push(jumped("guarded", own::routed()));
             chains.push(at("spoofed", PREROUTING, BEFORE_ALL, spoofed()));
             chains.push(at("leaving", PREROUTING, TRACKED, leaving()));
             // Where packets can still be rejected, which is not so after routing.
@@ -84,6 +112,7 @@ pub(super) fn base(family: Family) -> Base {
         }
         Family::Arp => {
             chains.push(jumped("any", arp()));
+            chains.push(jumped("guarded", own::arp()));
             chains.push(at("spoofed", PREROUTING, BEFORE_ALL, spoofed()));
         }
     }
@@ -112,11 +141,7 @@ fn jumped(name: &'static str, rules: Vec<Rule>) -> Chain {
 }
 
 fn spoofed() -> Vec<Rule> {
-    vec![
-        Rule::new().is_in(field::IIFNAME, GUARDED).jump("any"),
-        Rule::new().map(field::IIFNAME, FROM),
-        Rule::new().is_in(field::IIFNAME, GUARDED).drop(),
-    ]
+    vec![Rule::new().is_in(field::IIFNAME, GUARDED).goto("guarded")]
 }
 
 // Frames to 01:80:c2:00:00:0X (spanning tree, LLDP, …) do not pass the hook of all others, but the

@@ -1,28 +1,29 @@
 //! What one interface has in the tables: a pure function of what is wanted of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use osctl_api::net::{HwAddr, Network};
+use osctl_api::net::{HwAddr, IfName, Network};
 
 use super::super::firewall::Chains;
-use super::super::nft::{Family, Field, Kind, Range, Rule, Value, Verdict, field, ranges_of};
+use super::super::nft::{Family, Kind, Range, Rule, Verdict, ranges_of};
 use super::super::wanted::{Attachment, Wanted};
-use super::base::{self, FROM, GUARDED, IN, OUT};
+use super::base::{ADDRESSED, DHCP, GUARDED, HARDWARE, IN, NETWORK4, NETWORK6, OUT, OWN4, OWN6};
 
 /// What one interface has in one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) family: Family,
-    pub(super) sets: Vec<OwnSet>,
+    /// What of its own is in sets that all share.
+    pub(super) own: Vec<Own>,
     pub(super) chains: Vec<(String, Vec<Rule>)>,
     /// In which sets and maps its name is, and with what verdict.
     pub(super) listed: Vec<(&'static str, Option<Verdict>)>,
 }
 
-/// A set of its own.
+/// Elements of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OwnSet {
-    pub(super) name: String,
+pub(super) struct Own {
+    pub(super) set: &'static str,
     pub(super) kind: Kind,
     pub(super) ranges: Vec<Range>,
 }
@@ -41,7 +42,7 @@ pub(super) fn plan(wanted: &Wanted, firewall: Option<&Chains>) -> Vec<Part> {
         .iter()
         .map(|family| Part {
             family: *family,
-            sets: Vec::new(),
+            own: Vec::new(),
             chains: Vec::new(),
             listed: Vec::new(),
         })
@@ -63,199 +64,58 @@ pub(super) fn plan(wanted: &Wanted, firewall: Option<&Chains>) -> Vec<Part> {
     parts
 }
 
-// Names of its sets in every table.
-struct Own {
-    hwaddr: HwAddr,
-    v4: String,
-    v6: String,
-}
-
 fn guard(part: &mut Part, wanted: &Wanted) {
-    let name = wanted.host_name.as_str();
-    let own = Own {
-        hwaddr: wanted.hwaddr,
-        v4: format!("own4-{name}"),
-        v6: format!("own6-{name}"),
-    };
-    let rules = match (part.family, &wanted.attachment) {
-        (Family::Arp, _) => arp(&own),
-        (_, Attachment::Routed { .. }) => routed(&own),
-        (_, Attachment::Bridge { .. }) if wanted.addresses_are_unknown() => unknown(&own),
-        (_, Attachment::Bridge { dhcp, .. }) => {
-            let dhcp = dhcp.then(|| base::first_dhcp_request().accept());
-            bridged(&own, dhcp)
-        }
-    };
-    if !wanted.addresses_are_unknown() {
-        let networks = wanted.own_networks();
-        part.sets.push(set::<Ipv4Addr>(
-            own.v4,
-            wanted,
-            |ip| ip.is_ipv4(),
-            &networks,
-        ));
-        if part.family != Family::Arp {
-            let link_local = Network::host(wanted.hwaddr.link_local().into());
-            let networks = [networks, vec![link_local]].concat();
-            part.sets.push(set::<Ipv6Addr>(
-                own.v6,
-                wanted,
-                |ip| ip.is_ipv6(),
-                &networks,
-            ));
-        }
-    }
-    let chain = format!("from-{name}");
     part.listed.push((GUARDED, None));
-    part.listed.push((FROM, Some(Verdict::Jump(chain.clone()))));
-    part.chains.push((chain, rules));
-}
-
-fn set<T: Value>(
-    name: String,
-    wanted: &Wanted,
-    of: fn(&IpAddr) -> bool,
-    all: &[Network],
-) -> OwnSet {
-    let ranges = all
-        .iter()
-        .filter(|n| of(&n.net().addr()))
-        .map(|n| Range::network(*n));
-    match wanted.attachment {
-        // Hosts only.
-        Attachment::Bridge { .. } => {
-            let mut ranges: Vec<Range> = ranges.collect();
-            ranges.sort_unstable();
-            ranges.dedup();
-            OwnSet {
-                name,
-                kind: Kind::values::<T>(),
-                ranges,
-            }
-        }
-        Attachment::Routed { .. } => OwnSet {
-            name,
-            kind: Kind::intervals::<T>(),
-            ranges: ranges_of(ranges),
-        },
+    part.own.push(Own {
+        set: HARDWARE,
+        kind: Kind::pairs::<IfName, HwAddr>(),
+        ranges: vec![Range::single(&wanted.hwaddr).with(&wanted.host_name)],
+    });
+    if wanted.addresses_are_unknown() {
+        return;
     }
-}
-
-fn protocol(number: u16) -> Rule {
-    Rule::new().is(field::PROTOCOL, number)
-}
-
-fn discovery(kind: u8) -> Rule {
-    Rule::new()
-        .is(field::L4PROTO, base::ICMPV6)
-        .is(field::ICMP_TYPE, kind)
-}
-
-// The shared chains made sure that these are where they are looked for.
-fn foreign_hardware(own: &Own) -> [Rule; 3] {
-    let other = |rule: Rule, field: Field<HwAddr>| rule.is_not(field, own.hwaddr).drop();
-    let solicited = discovery(base::NEIGHBOUR_SOLICITATION)
-        .is(field::IP6_LENGTH, 32)
-        .is(field::ND_OPTION, base::SOURCE_OPTION);
-    let advertised = discovery(base::NEIGHBOUR_ADVERTISEMENT).is(field::IP6_LENGTH, 32);
-    let router = discovery(base::ROUTER_SOLICITATION).is(field::IP6_LENGTH, 16);
-    [
-        other(solicited, field::ND_OPTION_ADDRESS),
-        other(advertised, field::ND_OPTION_ADDRESS),
-        other(router, field::RS_OPTION_ADDRESS),
-    ]
-}
-
-fn foreign_frames(own: &Own) -> [Rule; 2] {
-    [
-        Rule::new().is_not(field::ETHER_SADDR, own.hwaddr).drop(),
-        protocol(base::IP)
-            .is(field::L4PROTO, base::UDP)
-            .is(field::DPORT, 67)
-            .is_not(field::DHCP_CHADDR, own.hwaddr)
-            .drop(),
-    ]
-}
-
-fn foreign_advertisement(own: &Own) -> Rule {
-    discovery(base::NEIGHBOUR_ADVERTISEMENT)
-        .is_not_in(field::ND_TARGET, &own.v6)
-        .drop()
-}
-
-fn bridged(own: &Own, dhcp: Option<Rule>) -> Vec<Rule> {
-    let mut rules = Vec::from(foreign_frames(own));
-    rules.extend([
-        protocol(base::ARP)
-            .is(field::ARP_SHA, own.hwaddr)
-            .is_in(field::ARP_SPA, &own.v4)
-            .accept(),
-        // Whether somebody has the address that it is about to use.
-        protocol(base::ARP)
-            .is(field::ARP_SHA, own.hwaddr)
-            .is(field::ARP_OPERATION, 1)
-            .is(field::ARP_SPA, Ipv4Addr::UNSPECIFIED)
-            .is_in(field::ARP_TPA, &own.v4)
-            .accept(),
-        protocol(base::IP).is_in(field::IP_SADDR, &own.v4).accept(),
-    ]);
-    rules.extend(dhcp);
-    rules.push(Rule::new().is_not(field::PROTOCOL, base::IP6).drop());
-    rules.extend(foreign_hardware(own));
-    rules.extend([
-        foreign_advertisement(own),
-        Rule::new().is_in(field::IP6_SADDR, &own.v6).accept(),
-        // From no address, the shared chains let pass only what begins with that; of it, asking who
-        // has an address is a claim to it.
-        discovery(base::NEIGHBOUR_SOLICITATION)
-            .is(field::IP6_SADDR, Ipv6Addr::UNSPECIFIED)
-            .is_not_in(field::ND_TARGET, &own.v6)
-            .drop(),
-        Rule::new()
-            .is(field::IP6_SADDR, Ipv6Addr::UNSPECIFIED)
-            .accept(),
-        Rule::new().drop(),
-    ]);
-    rules
-}
-
-fn unknown(own: &Own) -> Vec<Rule> {
-    let mut rules = Vec::from(foreign_frames(own));
-    rules.extend([
-        protocol(base::ARP).is(field::ARP_SHA, own.hwaddr).accept(),
-        protocol(base::IP).accept(),
-        Rule::new().is_not(field::PROTOCOL, base::IP6).drop(),
-    ]);
-    rules.extend(foreign_hardware(own));
-    rules.push(Rule::new().accept());
-    rules
-}
-
-fn routed(own: &Own) -> Vec<Rule> {
-    let mut rules = vec![
-        protocol(base::IP).is_in(field::IP_SADDR, &own.v4).accept(),
-        Rule::new().is_not(field::PROTOCOL, base::IP6).drop(),
+    if let Attachment::Bridge { dhcp, .. } = &wanted.attachment {
+        part.listed.push((ADDRESSED, None));
+        part.listed.extend(dhcp.then_some((DHCP, None)));
+    }
+    let mut networks = wanted.own_networks();
+    networks.push(Network::host(wanted.hwaddr.link_local().into()));
+    let of = |v4: bool, hosts: bool| {
+        let is = |n: &&Network| {
+            let net = n.net();
+            (
+                net.addr().is_ipv4(),
+                net.prefix_len() == net.max_prefix_len(),
+            ) == (v4, hosts)
+        };
+        let ranges = networks.iter().filter(is).map(|n| Range::network(*n));
+        let own = |range: Range| range.with(&wanted.host_name);
+        let mut ranges: Vec<Range> = match hosts {
+            true => ranges.collect(),
+            false => ranges_of(ranges),
+        };
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges.into_iter().map(own).collect::<Vec<_>>()
+    };
+    let sets = [
+        (OWN4, Kind::pairs::<IfName, Ipv4Addr>(), of(true, true)),
+        (OWN6, Kind::pairs::<IfName, Ipv6Addr>(), of(false, true)),
+        (
+            NETWORK4,
+            Kind::pair_intervals::<IfName, Ipv4Addr>(),
+            of(true, false),
+        ),
+        (
+            NETWORK6,
+            Kind::pair_intervals::<IfName, Ipv6Addr>(),
+            of(false, false),
+        ),
     ];
-    rules.extend(foreign_hardware(own));
-    rules.extend([
-        foreign_advertisement(own),
-        Rule::new().is_in(field::IP6_SADDR, &own.v6).accept(),
-        Rule::new().drop(),
-    ]);
-    rules
-}
-
-fn arp(own: &Own) -> Vec<Rule> {
-    vec![
-        Rule::new()
-            .is(field::ARP_SHA, own.hwaddr)
-            .is_in(field::ARP_SPA, &own.v4)
-            .accept(),
-        Rule::new()
-            .is(field::ARP_SHA, own.hwaddr)
-            .is(field::ARP_OPERATION, 1)
-            .is(field::ARP_SPA, Ipv4Addr::UNSPECIFIED)
-            .accept(),
-        Rule::new().drop(),
-    ]
+    for (set, kind, ranges) in sets {
+        let of_arp = [OWN4, NETWORK4].contains(&set);
+        if !ranges.is_empty() && (of_arp || part.family != Family::Arp) {
+            part.own.push(Own { set, kind, ranges });
+        }
+    }
 }

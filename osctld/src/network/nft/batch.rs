@@ -37,6 +37,7 @@ const SET_ANONYMOUS: u32 = 1;
 const SET_CONSTANT: u32 = 2;
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
+const SET_CONCAT: u32 = 0x80;
 const INTERVAL_END: u32 = 1;
 const DATA_VERDICT: u32 = 0xffff_ff00;
 
@@ -346,6 +347,7 @@ impl Batch {
         let shape = match kind.shape {
             Shape::Values => 0,
             Shape::Intervals => SET_INTERVAL,
+            Shape::PairIntervals => SET_INTERVAL | SET_CONCAT,
             Shape::Verdicts => SET_MAP,
         };
         let mut attrs = in_table(table, 2, name);
@@ -355,6 +357,15 @@ impl Batch {
             .u32(5, u32::try_from(kind.key_len).unwrap_or(16));
         if kind.shape == Shape::Verdicts {
             attrs.u32(6, DATA_VERDICT).u32(7, 0);
+        }
+        if let (Some(parts), Shape::PairIntervals) = (kind.parts, kind.shape) {
+            attrs.nested(9, |description| {
+                description.nested(2, |list| {
+                    for len in parts.map(|len| u32::try_from(len).unwrap_or(16)) {
+                        list.nested(1, |part| _ = part.u32(1, len));
+                    }
+                });
+            });
         }
         attrs.u32(10, self.sets);
         if kind.is_text() {
@@ -380,7 +391,13 @@ impl Batch {
             }
             attrs.nested(3, |list| {
                 for range in some {
-                    element(list, range.first(), None);
+                    match kind.shape {
+                        Shape::PairIntervals => list.nested(1, |e| {
+                            e.nested(1, |k| _ = k.bytes(1, range.first()));
+                            e.nested(10, |k| _ = k.bytes(1, range.last()));
+                        }),
+                        _ => element(list, range.first(), None),
+                    };
                     if let (Shape::Intervals, Some(end)) = (kind.shape, range.end()) {
                         element(list, &end, Some(INTERVAL_END));
                     }
@@ -454,13 +471,13 @@ fn of(what: &str, name: &str, table: &Table) -> String {
     format!("{what} {name} of table {table}")
 }
 
-fn element(list: &mut Attrs, key: &[u8], flags: Option<u32>) {
+fn element<'a>(list: &'a mut Attrs, key: &[u8], flags: Option<u32>) -> &'a mut Attrs {
     list.nested(1, |e| {
         e.nested(1, |k| _ = k.bytes(1, key));
         if let Some(flags) = flags {
             e.u32(3, flags);
         }
-    });
+    })
 }
 
 fn interface_element(table: &Table, set: &str, name: &IfName, to: Option<&Verdict>) -> Attrs {

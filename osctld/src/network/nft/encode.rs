@@ -4,8 +4,8 @@ use super::attr::Attrs;
 use super::field::Load;
 use super::rule::{Statement, Test, Verdict};
 
-// Enough for every field: 16 bytes.
-const REGISTER: u32 = 1;
+// The first of those of 4 bytes each; longer fields take some of them. There are 16.
+const REGISTER: u32 = 8;
 const VERDICT_REGISTER: u32 = 0;
 
 const CMP_EQ: u32 = 0;
@@ -53,13 +53,13 @@ pub(super) fn statement(out: &mut Attrs, statement: &Statement, own: Option<&Set
                 lookup(out, set, *test, None);
             }
         }
-        Statement::InSet {
-            load: from,
-            len,
-            set,
-            test,
-        } => {
-            load(out, *from, *len);
+        Statement::InSet { loads, set, test } => {
+            // One after another, as the parts of a key are.
+            let mut register = REGISTER;
+            for (from, len) in loads {
+                load_into(out, *from, *len, register);
+                register += u32::try_from(len.div_ceil(4)).unwrap_or(4);
+            }
             let set = SetRef {
                 name: set,
                 id: None,
@@ -116,16 +116,20 @@ fn expression(out: &mut Attrs, name: &str, fill: impl FnOnce(&mut Attrs)) {
 }
 
 fn load(out: &mut Attrs, from: Load, len: usize) {
+    load_into(out, from, len, REGISTER);
+}
+
+fn load_into(out: &mut Attrs, from: Load, len: usize, register: u32) {
     // No field is longer than a register.
     let len = u32::try_from(len).unwrap_or(16);
     match from {
-        Load::Meta(key) => expression(out, "meta", |a| _ = a.u32(1, REGISTER).u32(2, key)),
-        Load::Connection(key) => expression(out, "ct", |a| _ = a.u32(1, REGISTER).u32(2, key)),
+        Load::Meta(key) => expression(out, "meta", |a| _ = a.u32(1, register).u32(2, key)),
+        Load::Connection(key) => expression(out, "ct", |a| _ = a.u32(1, register).u32(2, key)),
         Load::Payload { base, offset } => expression(out, "payload", |a| {
-            a.u32(1, REGISTER).u32(2, base).u32(3, offset).u32(4, len);
+            a.u32(1, register).u32(2, base).u32(3, offset).u32(4, len);
         }),
         Load::Fragment { offset } => expression(out, "exthdr", |a| {
-            a.u32(1, REGISTER)
+            a.u32(1, register)
                 .bytes(2, &[FRAGMENT_HEADER])
                 .u32(3, offset)
                 .u32(4, len);

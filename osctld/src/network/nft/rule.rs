@@ -1,6 +1,6 @@
 //! A rule as data: conditions on fields, then what is done.
 //!
-//! Every condition loads its field anew and uses the same register, so there is no register to keep
+//! Every condition loads its fields anew, from the first register on, so there is no register to keep
 //! track of.
 
 use super::field::{Field, Load, Value};
@@ -57,12 +57,10 @@ pub enum Statement {
         /// Whether it must be in it.
         test: Test,
     },
-    /// A field that is, or is not, in a named set.
+    /// A field, or some together, that are, or are not, in a named set.
     InSet {
-        /// The field.
-        load: Load,
-        /// Its length.
-        len: usize,
+        /// The fields and their lengths.
+        loads: Vec<(Load, usize)>,
         /// The set.
         set: String,
         /// Whether it must be in it.
@@ -202,6 +200,18 @@ impl Rule {
         self.in_set(field, set, Test::IsNot)
     }
 
+    /// Fits when both fields are in the named set together.
+    #[must_use]
+    pub fn are_in<A: Value, B: Value>(self, fields: (Field<A>, Field<B>), set: &str) -> Rule {
+        self.pair_in_set(fields, set, Test::Is)
+    }
+
+    /// Fits when both fields are not in the named set together.
+    #[must_use]
+    pub fn are_not_in<A: Value, B: Value>(self, fields: (Field<A>, Field<B>), set: &str) -> Rule {
+        self.pair_in_set(fields, set, Test::IsNot)
+    }
+
     /// Does what the named map says about the field.
     #[must_use]
     pub fn map<T: Value>(self, field: Field<T>, map: &str) -> Rule {
@@ -285,8 +295,20 @@ impl Rule {
 
     fn in_set<T: Value>(self, field: Field<T>, set: &str, test: Test) -> Rule {
         self.push(Statement::InSet {
-            load: field.load,
-            len: T::LEN,
+            loads: vec![(field.load, T::LEN)],
+            set: set.to_owned(),
+            test,
+        })
+    }
+
+    fn pair_in_set<A: Value, B: Value>(
+        self,
+        (a, b): (Field<A>, Field<B>),
+        set: &str,
+        test: Test,
+    ) -> Rule {
+        self.push(Statement::InSet {
+            loads: vec![(a.load, A::LEN), (b.load, B::LEN)],
             set: set.to_owned(),
             test,
         })

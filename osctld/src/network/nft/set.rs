@@ -12,12 +12,15 @@ pub struct Kind {
     pub(super) key_type: u32,
     pub(super) key_len: usize,
     pub(super) shape: Shape,
+    // Of a key of two parts: their lengths.
+    pub(super) parts: Option<[usize; 2]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Values,
     Intervals,
+    PairIntervals,
     Verdicts,
 }
 
@@ -30,6 +33,16 @@ impl Kind {
     /// Ranges of values.
     pub fn intervals<T: Value>() -> Kind {
         Kind::of::<T>(Shape::Intervals)
+    }
+
+    /// Pairs of values.
+    pub fn pairs<A: Value, B: Value>() -> Kind {
+        Kind::of_pairs::<A, B>(Shape::Values)
+    }
+
+    /// Pairs of values and ranges.
+    pub fn pair_intervals<A: Value, B: Value>() -> Kind {
+        Kind::of_pairs::<A, B>(Shape::PairIntervals)
     }
 
     /// A verdict for each value.
@@ -46,6 +59,17 @@ impl Kind {
             key_type: T::TYPE,
             key_len: T::LEN,
             shape,
+            parts: None,
+        }
+    }
+
+    // As the nft program names types of keys of parts: six bits each.
+    fn of_pairs<A: Value, B: Value>(shape: Shape) -> Kind {
+        Kind {
+            key_type: A::TYPE << 6 | B::TYPE,
+            key_len: A::LEN.next_multiple_of(4) + B::LEN.next_multiple_of(4),
+            shape,
+            parts: Some([A::LEN, B::LEN]),
         }
     }
 }
@@ -81,6 +105,27 @@ impl Range {
             first: octets(network.net().network()),
             last: octets(network.net().broadcast()),
         }
+    }
+
+    /// The same together with another value before it.
+    #[must_use]
+    pub fn with<T: Value>(&self, before: &T) -> Range {
+        let pair = |value: &[u8]| {
+            let mut key = before.octets();
+            key.resize(key.len().next_multiple_of(4), 0);
+            key.extend_from_slice(value);
+            key.resize(key.len().next_multiple_of(4), 0);
+            key
+        };
+        Range {
+            first: pair(&self.first),
+            last: pair(&self.last),
+        }
+    }
+
+    /// Its last value.
+    pub(super) fn last(&self) -> &[u8] {
+        &self.last
     }
 
     /// Its first value.
