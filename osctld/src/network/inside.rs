@@ -97,8 +97,14 @@ impl Inside {
             self.change(&mut batch, LinkAttribute::Address(octets));
         }
         let ll = IpNet::new_assert(wanted.hwaddr.link_local().into(), 64);
-        // Before it is up, so that the kernel does not make one that it has to check first.
-        self.add_net(&mut batch, ll, AddressScope::Link);
+        // Before it is up, so that the kernel does not make one that it has to check first. A
+        // container may do without IPv6.
+        batch.add_tolerating(
+            RouteNetlinkMessage::NewAddress(message::address(index, ll, AddressScope::Link)),
+            NLM_F_CREATE | NLM_F_EXCL,
+            &[Errno::EEXIST, Errno::EACCES, Errno::EOPNOTSUPP],
+            format!("add address {ll} to {}", self.label),
+        );
         batch.add(
             RouteNetlinkMessage::SetLink(message::up(indexed(index))),
             0,

@@ -98,7 +98,7 @@ impl Host {
     /// [`Error::NoLink`], or what the kernel refuses.
     pub fn raise(&self, wanted: &Wanted) -> Result<()> {
         let link = self.link_or_error(&wanted.host_name)?;
-        self.shape(wanted, link.index, shaping::Before::Nothing)?;
+        self.shape(wanted, &link, shaping::Before::Nothing)?;
         let mut batch = Batch::new();
         let state = State::default();
         self.differences(wanted, &link, link.controller, &state, &mut batch);

@@ -35,6 +35,10 @@ impl Host {
     pub(super) fn set_routed(&self, wanted: &Wanted) -> Result<()> {
         if self.ipv6 && matches!(wanted.attachment, Attachment::Routed { .. }) {
             let conf = format!("ipv6/conf/{}", wanted.host_name);
+            if speaks_v6(wanted) {
+                // A host may keep it from new interfaces.
+                setting::set(&format!("{conf}/disable_ipv6"), "0")?;
+            }
             for (name, value) in [
                 ("accept_ra", "0"),
                 ("accept_redirects", "0"),
@@ -68,7 +72,7 @@ impl Host {
                 routes: message::routes_over(&mut socket, link.index)?,
             }
         };
-        self.shape(wanted, link.index, shaping::Before::Unknown)?;
+        self.shape(wanted, link, shaping::Before::Unknown)?;
         let mut batch = Batch::new();
         // A bridge's may have changed since, and with it that of no container.
         if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
@@ -111,12 +115,17 @@ impl Host {
         let Attachment::Routed { routes } = &wanted.attachment else {
             return;
         };
+        // A host may keep IPv6 from new interfaces; whoever does not speak it does not mind.
+        let tolerated: &[Errno] = match speaks_v6(wanted) {
+            true => &[Errno::EEXIST],
+            false => &[Errno::EEXIST, Errno::EACCES],
+        };
         for (net, scope) in self.routed_addresses() {
             if !state.addresses.contains(&net) {
                 batch.add_tolerating(
                     RouteNetlinkMessage::NewAddress(message::address(link.index, net, scope)),
                     NLM_F_CREATE | NLM_F_EXCL,
-                    &[Errno::EEXIST],
+                    tolerated,
                     format!("add address {net} to the host's end of {label}"),
                 );
             }
@@ -169,6 +178,12 @@ impl Host {
 pub(super) struct State {
     addresses: Vec<IpNet>,
     routes: Vec<Route>,
+}
+
+/// Whether an interface has anything to do with IPv6.
+fn speaks_v6(wanted: &Wanted) -> bool {
+    let own = wanted.own_networks();
+    own.iter().any(|network| network.net().addr().is_ipv6())
 }
 
 fn to_route(index: u32, route: &Route) -> RouteMessage {

@@ -66,11 +66,13 @@ const TCA_EGRESS_REDIR: u32 = 1;
 
 impl Host {
     /// Limits the rates of an interface as it is wanted, and ends limits that are not.
-    pub(super) fn shape(&self, wanted: &Wanted, index: u32, before: Before) -> Result<()> {
+    pub(super) fn shape(&self, wanted: &Wanted, link: &Link, before: Before) -> Result<()> {
+        let index = link.index;
+        let mtu = wanted.mtu.unwrap_or(link.mtu);
         match wanted.max_rx {
             Rate::UNLIMITED if before == Before::Nothing => {}
             Rate::UNLIMITED => self.let_in_everything(wanted, index)?,
-            rate => self.limit(index, rate, wanted, &label(wanted))?,
+            rate => self.limit(index, rate, mtu, &label(wanted))?,
         }
         let ifb = match before {
             Before::Nothing if wanted.max_tx.is_unlimited() => return Ok(()),
@@ -82,19 +84,19 @@ impl Host {
         match (wanted.max_tx, ifb) {
             (Rate::UNLIMITED, None) => Ok(()),
             (Rate::UNLIMITED, Some(ifb)) => self.let_out_everything(wanted, index, &ifb),
-            (rate, ifb) => self.limit_out(wanted, index, rate, ifb),
+            (rate, ifb) => self.limit_out(wanted, (index, mtu), rate, ifb),
         }
     }
 
-    /// What is sent over link `index` is limited.
-    fn limit(&self, index: u32, rate: Rate, wanted: &Wanted, label: &str) -> Result<()> {
+    /// What is sent over link `index`, packets of up to `mtu` bytes, is limited.
+    fn limit(&self, index: u32, rate: Rate, mtu: u32, label: &str) -> Result<()> {
         let Some(bits) = rate.bits() else {
             return Ok(());
         };
         let step = format!("limit the rate of {label} to {rate}");
         let set = |shaper| {
             let mut batch = Batch::new();
-            let message = discipline(index, shaper, bits, wanted.mtu.unwrap_or(1500));
+            let message = discipline(index, shaper, bits, mtu);
             batch.add(
                 RouteNetlinkMessage::NewQueueDiscipline(message),
                 NLM_F_CREATE | NLM_F_REPLACE,
@@ -153,7 +155,13 @@ impl Host {
         self.run(batch).map(drop)
     }
 
-    fn limit_out(&self, wanted: &Wanted, index: u32, rate: Rate, ifb: Option<Link>) -> Result<()> {
+    fn limit_out(
+        &self,
+        wanted: &Wanted,
+        (index, mtu): (u32, u32),
+        rate: Rate,
+        ifb: Option<Link>,
+    ) -> Result<()> {
         let step = format!("limit the rate of {} to {rate}", label(wanted));
         let mut batch = Batch::new();
         let ifb = match ifb {
@@ -169,7 +177,7 @@ impl Host {
                 self.make_ifb(wanted, &step)?
             }
         };
-        self.limit(ifb.index, rate, wanted, &label(wanted))?;
+        self.limit(ifb.index, rate, mtu, &label(wanted))?;
         if !ifb.up {
             batch.add(
                 RouteNetlinkMessage::SetLink(message::up(indexed(ifb.index))),

@@ -272,3 +272,59 @@ fn interfaces_that_vanish_are_told_of() {
         runtime.block_on(watching).unwrap().unwrap();
     });
 }
+
+fn setting(name: &str) -> String {
+    let path = format!("/proc/sys/net/{name}");
+    std::fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_host_forwards_believes_no_container_and_goes_on_believing_its_routers() {
+    on_a_host(|| {
+        let (host, netns) = (host(), namespace());
+        std::fs::write("/proc/sys/net/ipv6/conf/br0/accept_ra", "1").unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/lo/accept_ra", "0").unwrap();
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        let changed = ensure_forwarding().unwrap();
+        assert!(
+            changed.contains(&"net.ipv4.ip_forward = 1".to_owned()),
+            "{changed:?}"
+        );
+        assert_eq!(setting("ipv4/ip_forward"), "1");
+        assert_eq!(setting("ipv6/conf/all/forwarding"), "1");
+        assert_eq!(setting("ipv6/conf/br0/accept_ra"), "2");
+        assert_eq!(setting("ipv6/conf/lo/accept_ra"), "0");
+        let wanted = routed("web1", &["192.0.2.5/32"]);
+        start(&host, &wanted, &netns);
+        for (family, name, value) in [
+            ("ipv6", "accept_ra", "0"),
+            ("ipv6", "forwarding", "1"),
+            ("ipv6", "addr_gen_mode", "1"),
+            ("ipv4", "rp_filter", "1"),
+            ("ipv4", "forwarding", "1"),
+            ("ipv4", "send_redirects", "0"),
+        ] {
+            let name = format!("{family}/conf/{}/{name}", wanted.host_name);
+            assert_eq!(setting(&name), value, "{name}");
+        }
+        let port = bridged("web2", &["10.5.0.2/24"]);
+        start(&host, &port, &namespace());
+        let index = host.link(port.host_name.as_str()).unwrap().unwrap().index;
+        let mut socket = netlink::Socket::open().unwrap();
+        let addresses = message::addresses_of(&mut socket, index).unwrap();
+        assert!(addresses.is_empty(), "{addresses:?}");
+    });
+}
+
+#[test]
+fn a_host_that_keeps_ipv6_from_new_interfaces_gives_it_to_those_that_need_it() {
+    on_a_host(|| {
+        let host = host();
+        std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+        let (one, two) = (namespace(), namespace());
+        start(&host, &routed("web1", &["192.0.2.5/32"]), &one);
+        assert!(answers(&one, "192.0.2.5"));
+        start(&host, &routed("web2", &["2001:db8::5/128"]), &two);
+        assert!(answers(&two, "2001:db8::5"));
+    });
+}

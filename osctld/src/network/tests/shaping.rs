@@ -91,3 +91,39 @@ fn a_limit_goes_with_its_interface_or_is_found() {
         assert!(host.list_ours().unwrap().is_empty());
     });
 }
+
+#[test]
+fn a_limit_lets_the_largest_packets_through() {
+    on_a_host(|| {
+        let (host, netns) = (host(), namespace());
+        let mut batch = Batch::new();
+        let large = with(named("br0"), [LinkAttribute::Mtu(9000)]);
+        batch.add(
+            RouteNetlinkMessage::SetLink(large),
+            0,
+            "set the largest packet",
+        );
+        host.run(batch).unwrap();
+        let mut wanted = bridged("web1", &["10.5.0.2/24"]);
+        wanted.max_rx = "8k".parse().unwrap();
+        wanted.max_tx = "8k".parse().unwrap();
+        start(&host, &wanted, &netns);
+        let link = host.link(wanted.host_name.as_str()).unwrap().unwrap();
+        assert_eq!(link.mtu, 9000);
+        // 8000 bytes take eight seconds at that rate, but for the bucket.
+        let there = inside(&netns, || UdpSocket::bind("10.5.0.2:0")).unwrap();
+        there
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let here = UdpSocket::bind("10.5.0.1:0").unwrap();
+        here.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        here.send_to(&[7; 8000], there.local_addr().unwrap())
+            .unwrap();
+        let mut packet = vec![0; 9000];
+        assert_eq!(there.recv(&mut packet).unwrap(), 8000);
+        there
+            .send_to(&[7; 8000], here.local_addr().unwrap())
+            .unwrap();
+        assert_eq!(here.recv(&mut packet).unwrap(), 8000);
+    });
+}
