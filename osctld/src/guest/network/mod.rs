@@ -86,19 +86,24 @@ pub struct Plan {
     pub written: Vec<PathBuf>,
 }
 
+/// How long what is written may be, as it travels to who writes it. An interface with all the
+/// addresses that it can have stays below; more than a few of those are configured from outside.
+const MAX_LENGTH: usize = 64 * 1024;
+
 /// Decides how a guest learns about its network.
 pub fn plan(tree: &Tree, wish: &Wish<'_>) -> Plan {
     let backend = match wish.netifs {
         [] => None,
         _ => probe(tree, wish.distribution),
     };
-    let mut files = match backend {
-        Some(backend) => {
-            let mut files = backend.files(tree, wish);
-            files.extend(cloud_init(tree));
-            files
-        }
-        None => direct(tree, wish).into_iter().collect(),
+    let in_guest = backend.map(|backend| {
+        let mut files = backend.files(tree, wish);
+        files.extend(cloud_init(tree));
+        (backend, files)
+    });
+    let (backend, mut files) = match in_guest.filter(|(_, files)| is_short(files)) {
+        Some((backend, files)) => (Some(backend), files),
+        None => (None, direct(tree, wish).into_iter().collect()),
     };
     let written = files
         .iter()
@@ -114,6 +119,10 @@ pub fn plan(tree: &Tree, wish: &Wish<'_>) -> Plan {
         files,
         written,
     }
+}
+
+fn is_short(files: &[FileOp]) -> bool {
+    serde_json::to_string(files).is_ok_and(|text| text.len() <= MAX_LENGTH)
 }
 
 /// What is tried everywhere, those first that can only be there on purpose.

@@ -267,6 +267,31 @@ fn a_resolver_is_only_written_where_nobody_else_wrote_one() {
 }
 
 #[test]
+fn as_many_addresses_as_an_interface_can_have_fit_and_too_many_are_configured_from_outside() {
+    let many = |netifs: usize| -> (Vec<Netif>, Vec<IpAddr>) {
+        let netif = |n: usize| {
+            let address = |a: usize| format!("2001:db8:1234:5678:9abc:def0:{n:x}:{a:x}/128");
+            Netif {
+                name: format!("interface{n}").parse().unwrap(),
+                addresses: (1000..1256).map(|a| address(a).parse().unwrap()).collect(),
+                ..fixtures::routed("eth0")
+            }
+        };
+        ((0..netifs).map(netif).collect(), Vec::new())
+    };
+    for (name, distribution, backend) in TREES {
+        let one = planned(&tree(name), &wish(distribution, &many(1), &[]));
+        assert_eq!(one.backend, *backend, "{name} as {distribution}");
+        let all = planned(&tree(name), &wish(distribution, &many(8), &[]));
+        assert_eq!(
+            (all.backend, all.files),
+            (None, Vec::new()),
+            "{name} as {distribution}"
+        );
+    }
+}
+
+#[test]
 fn what_the_guest_adds_is_bounded() {
     let wanted = netifs("static");
     for (text, used) in [
