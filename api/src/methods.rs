@@ -150,6 +150,17 @@ macro_rules! for_each_method {
             ContainerDevicesDelete, $crate::container::DevicesDelete, $crate::daemon::Done, Admin, Once;
             ContainerDevicesChmod, $crate::container::DevicesChmod, $crate::daemon::Done, Admin, Once;
             ContainerDevicesReplace, $crate::container::DevicesReplace, $crate::daemon::Done, Admin, Once;
+            NetifList, $crate::netif::List, $crate::netif::Netifs, Read, Once;
+            NetifNew, $crate::netif::New, $crate::daemon::Done, Admin, Once;
+            NetifDelete, $crate::netif::Delete, $crate::daemon::Done, Admin, Once;
+            NetifRename, $crate::netif::Rename, $crate::daemon::Done, Admin, Once;
+            NetifSet, $crate::netif::Set, $crate::daemon::Done, Admin, Once;
+            NetifIpList, $crate::netif::IpList, $crate::netif::IpRows, Read, Once;
+            NetifIpAdd, $crate::netif::IpAdd, $crate::daemon::Done, Admin, Once;
+            NetifIpDelete, $crate::netif::IpDelete, $crate::daemon::Done, Admin, Once;
+            NetifRouteList, $crate::netif::RouteList, $crate::netif::RouteRows, Read, Once;
+            NetifRouteAdd, $crate::netif::RouteAdd, $crate::daemon::Done, Admin, Once;
+            NetifRouteDelete, $crate::netif::RouteDelete, $crate::daemon::Done, Admin, Once;
             ContainerRecoverState, $crate::container::RecoverState, $crate::daemon::Done, Operate, Once;
             ContainerRecoverCleanup, $crate::container::RecoverCleanup, $crate::daemon::Done, Admin, Once;
         }

@@ -239,6 +239,10 @@ pub struct Rate(u64);
 impl Rate {
     /// No limit.
     pub const UNLIMITED: Rate = Rate(0);
+    /// This many bits per second; 0 is no limit.
+    pub fn from_bits(bits: u64) -> Rate {
+        Rate(bits)
+    }
     /// Bits per second; `None` without a limit.
     pub fn bits(self) -> Option<u64> {
         (self.0 != 0).then_some(self.0)

@@ -1,51 +1,215 @@
-//! Network interfaces of containers ("netifs"): making, changing and listing them, their addresses
-//! and routes.
+//! Network interfaces of containers: parameters, replies.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Name, Ref};
+use crate::names::{InvalidName, Name, Ref, invalid, string_newtype};
 use crate::net::{Address, HwAddr, IfName, Network, Rate};
 
-mod values;
-
-pub use values::{Chosen, GatewayV4, GatewayV6, HwAddrPattern, IpVersion, Kind};
-
-/// Most interfaces of a container.
-pub const MAX_NETIFS: usize = 64;
-/// Most addresses, and most routes, of an interface.
-pub const MAX_ADDRESSES: usize = 256;
-/// Most transmit or receive queues.
-pub const MAX_QUEUES: u32 = 64;
-/// Smallest and largest mtu.
-pub const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
-/// Smallest mtu with IPv6 (RFC 8200).
-pub const MIN_MTU_V6: u32 = 1280;
-
-/// List network interfaces of containers
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-pub struct NetifList {
-    /// Only those of this container
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<Ref>,
-    /// Only those of containers of this pool
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Name>,
-    /// Only those of this kind
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
-    /// Only those that are ports of this bridge
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<IfName>,
+/// What an interface is connected to.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A bridge of the host.
+    Bridge,
+    /// The host alone, point to point.
+    Routed,
 }
 
-/// Reply of `NetifList`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Netifs {
-    /// The interfaces, by pool and container, in the order that they have there.
-    pub netifs: Vec<Netif>,
+/// Where packets for everywhere else go: `auto`, `none` or an address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Gateway {
+    /// The first address of the bridge.
+    #[default]
+    Auto,
+    /// Nowhere.
+    None,
+    /// Here.
+    At(IpAddr),
+}
+
+impl Gateway {
+    fn to_text(self) -> Cow<'static, str> {
+        match self {
+            Gateway::Auto => "auto".into(),
+            Gateway::None => "none".into(),
+            Gateway::At(ip) => ip.to_string().into(),
+        }
+    }
+}
+
+impl FromStr for Gateway {
+    type Err = InvalidName;
+    fn from_str(s: &str) -> Result<Gateway, InvalidName> {
+        match s {
+            "auto" => Ok(Gateway::Auto),
+            "none" => Ok(Gateway::None),
+            _ => match s.parse::<IpAddr>() {
+                Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback() => {
+                    Ok(Gateway::At(ip))
+                }
+                _ => Err(invalid("gateway", s, "use 'auto', 'none' or an address")),
+            },
+        }
+    }
+}
+
+string_newtype!(Gateway, "Gateway");
+
+/// How to choose a hardware address: `-` for any, or an address in which every `x` stands for any
+/// digit. What comes out is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HwAddrPattern(String);
+
+impl HwAddrPattern {
+    /// Any address.
+    pub fn any() -> HwAddrPattern {
+        HwAddrPattern("-".to_owned())
+    }
+
+    /// The pattern as text: `-`, or six bytes of hexadecimal digits and `x` with colons.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn to_text(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.0)
+    }
+}
+
+impl FromStr for HwAddrPattern {
+    type Err = InvalidName;
+    fn from_str(s: &str) -> Result<HwAddrPattern, InvalidName> {
+        const RULE: &str = "use '-', or six bytes such as 52:54:00:xx:xx:xx, neither all zero nor \
+                            a group address";
+        let pattern = s.to_ascii_lowercase();
+        // A digit for each x: whether there can be such an address at all. 2 is that of an address
+        // that is neither zero nor a group's, in every place.
+        let example: Result<HwAddr, _> = pattern.replace('x', "2").parse();
+        match s == "-" || example.is_ok() {
+            true => Ok(HwAddrPattern(pattern)),
+            false => Err(invalid("hardware address", s, RULE)),
+        }
+    }
+}
+
+string_newtype!(HwAddrPattern, "HwAddrPattern");
+
+/// Some address, or all of them: `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Addresses {
+    /// All of them.
+    All,
+    /// This one.
+    One(Address),
+}
+
+impl Addresses {
+    fn to_text(self) -> Cow<'static, str> {
+        match self {
+            Addresses::All => "all".into(),
+            Addresses::One(address) => address.to_string().into(),
+        }
+    }
+}
+
+impl FromStr for Addresses {
+    type Err = InvalidName;
+    fn from_str(s: &str) -> Result<Addresses, InvalidName> {
+        match s {
+            "all" => Ok(Addresses::All),
+            _ => s.parse().map(Addresses::One),
+        }
+    }
+}
+
+string_newtype!(Addresses, "Addresses");
+
+/// Some network, or all of them: `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Networks {
+    /// All of them.
+    All,
+    /// This one.
+    One(Network),
+}
+
+impl Networks {
+    fn to_text(self) -> Cow<'static, str> {
+        match self {
+            Networks::All => "all".into(),
+            Networks::One(network) => network.to_string().into(),
+        }
+    }
+}
+
+impl FromStr for Networks {
+    type Err = InvalidName;
+    fn from_str(s: &str) -> Result<Networks, InvalidName> {
+        match s {
+            "all" => Ok(Networks::All),
+            _ => s.parse().map(Networks::One),
+        }
+    }
+}
+
+string_newtype!(Networks, "Networks");
+
+/// A version of the internet protocol.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+pub enum Version {
+    /// IPv4.
+    #[value(name = "4")]
+    #[serde(rename = "4")]
+    V4,
+    /// IPv6.
+    #[value(name = "6")]
+    #[serde(rename = "6")]
+    V6,
+}
+
+impl Version {
+    /// Whether it is the version of this address.
+    pub fn is_of(self, ip: IpAddr) -> bool {
+        (self == Version::V4) == ip.is_ipv4()
+    }
+}
+
+/// A network that is routed to a container.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Route {
+    /// Where to.
+    pub network: Network,
+    /// Through this address of the container, rather than directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<IpAddr>,
+}
+
+/// What went through an interface since it was made, as the container sees it: kept over restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Traffic {
+    /// Bytes that came in.
+    pub rx_bytes: u64,
+    /// Packets that came in.
+    pub rx_packets: u64,
+    /// Bytes that went out.
+    pub tx_bytes: u64,
+    /// Packets that went out.
+    pub tx_packets: u64,
 }
 
 /// A network interface of a container.
@@ -57,23 +221,25 @@ pub struct Netif {
     pub ctid: Name,
     /// Name in the container.
     pub name: IfName,
-    /// Place among the container's interfaces, from 0; the first one has the default route.
+    /// Position among the container's interfaces, from 0.
     pub index: u32,
-    /// Kind.
+    /// What it is connected to.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// Bridge that it is a port of.
+    /// The bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<IfName>,
-    /// Whether the container asks for its addresses; of ports of bridges only.
+    /// Whether the container asks a DHCP server for its addresses.
+    pub dhcp: bool,
+    /// IPv4 gateway, unless DHCP says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dhcp: Option<bool>,
-    /// Next hops for everything, when the container does not ask; of ports of bridges only.
+    pub gateway_v4: Option<Gateway>,
+    /// IPv6 gateway, unless DHCP says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateways: Option<Gateways>,
-    /// Name of its other end on the host; there only while the container runs.
+    pub gateway_v6: Option<Gateway>,
+    /// Name of its other end on the host, while the container runs.
     pub veth: IfName,
-    /// Hardware address in the container.
+    /// Hardware address.
     pub hwaddr: HwAddr,
     /// Number of transmit queues.
     pub tx_queues: u32,
@@ -83,319 +249,375 @@ pub struct Netif {
     pub max_tx: Rate,
     /// Highest rate into the container, bits per second; 0 is no limit.
     pub max_rx: Rate,
-    /// Largest packet, bytes; that of the bridge, or 1500, when absent.
+    /// Largest packet, when it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
-    /// Whether only packets with its own addresses may come out of it.
+    /// Whether only its own addresses may come out of it.
     pub anti_spoof: bool,
-    /// Static addresses.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Addresses that were added to it.
     pub addresses: Vec<Address>,
-    /// Addresses that the default bridge hands out to it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lease: Vec<Address>,
-    /// What is routed to the container.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Addresses that the default bridge gives to it.
+    pub leases: Vec<Address>,
+    /// Networks that are routed to it.
     pub routes: Vec<Route>,
-    /// Why the container can't be started with it: somebody else has its addresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conflict: Option<String>,
-    /// Bytes that came into the container, over all its runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rx_bytes: Option<u64>,
-    /// Packets that came into the container, over all its runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rx_packets: Option<u64>,
-    /// Bytes that went out of the container, over all its runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tx_bytes: Option<u64>,
-    /// Packets that went out of the container, over all its runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tx_packets: Option<u64>,
+    /// What went through it.
+    #[serde(flatten)]
+    pub traffic: Traffic,
 }
 
-/// Next hops for everything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Gateways {
-    /// Of IPv4.
-    pub ipv4: GatewayV4,
-    /// Of IPv6.
-    pub ipv6: GatewayV6,
-}
-
-/// A network that is routed to a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Route {
-    /// Where to.
-    pub network: Network,
-    /// Through this address of the container, rather than directly.
+/// List network interfaces of containers
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct List {
+    /// Of this container; of all when absent
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via: Option<IpAddr>,
-}
-
-/// Add a network interface to a container
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct NetifNew {
-    /// Id of the container
-    pub id: Ref,
-    /// Name of the interface in the container
-    pub name: IfName,
-    /// Kind
-    #[serde(rename = "type")]
-    pub kind: Kind,
-    /// Bridge that it becomes a port of; the default one when absent
+    pub id: Option<Ref>,
+    /// Of this pool
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
+    /// Of this kind
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// On this bridge
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<IfName>,
-    /// Whether the container asks for its addresses; it does when absent
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dhcp: Option<bool>,
-    /// Next hop of IPv4 when it does not ask
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway_v4: Option<GatewayV4>,
-    /// Next hop of IPv6 when it does not ask
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway_v6: Option<GatewayV6>,
-    /// Everything else
-    #[serde(flatten)]
-    pub options: Options,
 }
 
-/// What netifs of all kinds have; what is absent has its default, or is left as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::Args)]
+/// Reply of `NetifList`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Netifs {
+    /// The interfaces.
+    pub netifs: Vec<Netif>,
+}
+
+/// What can be said of an interface besides its name and kind
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, clap::Args)]
 #[group(skip)]
 pub struct Options {
-    /// Hardware address in the container; digits `x` are drawn at random, `-` draws all of it
-    #[arg(long, allow_hyphen_values = true)]
+    /// Hardware address; every `x` in it is any digit, and `-` any address
+    #[arg(long, value_name = "HWADDR")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hwaddr: Option<HwAddrPattern>,
-    /// Number of transmit queues, 1 to 64
+    /// Number of transmit queues
     #[arg(long, value_name = "QUEUES")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tx_queues: Option<u32>,
-    /// Number of receive queues, 1 to 64
+    /// Number of receive queues
     #[arg(long, value_name = "QUEUES")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rx_queues: Option<u32>,
-    /// Highest rate out of the container, bits per second with suffix k, m, g or t, or `unlimited`
+    /// Highest rate out of the container, such as `10m`, or `unlimited`
     #[arg(long, value_name = "RATE")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tx: Option<Rate>,
-    /// Highest rate into the container, as --max-tx
+    /// Highest rate into the container, such as `10m`, or `unlimited`
     #[arg(long, value_name = "RATE")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_rx: Option<Rate>,
-    /// Largest packet, 68 to 65535 bytes, with IPv6 at least 1280; 0 for that of the bridge, or 1500
+    /// Largest packet in bytes; 0 for the bridge's, or the kernel's
     #[arg(long, value_name = "BYTES")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
-    /// Whether only packets with its own addresses may come out of the container; they do when
-    /// absent
+    /// Whether only its own addresses may come out of it
     #[arg(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anti_spoof: Option<bool>,
 }
 
+/// What can be said of an interface on a bridge
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct BridgeOptions {
+    /// Bridge of the host
+    #[arg(long, value_name = "BRIDGE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<IfName>,
+    /// Whether the container asks a DHCP server for its addresses
+    #[arg(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<bool>,
+    /// IPv4 gateway without DHCP: an address, `auto` for the first of the bridge, or `none`
+    #[arg(long, value_name = "GATEWAY")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_v4: Option<Gateway>,
+    /// IPv6 gateway without DHCP: an address, `auto` for the first of the bridge, or `none`
+    #[arg(long, value_name = "GATEWAY")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_v6: Option<Gateway>,
+}
+
+/// Add a network interface to a container
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct New {
+    /// Id of the container
+    pub id: Ref,
+    /// Name in the container
+    pub name: IfName,
+    /// What it is connected to
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Of a bridged one
+    #[serde(flatten)]
+    pub bridge: BridgeOptions,
+    /// Of any
+    #[serde(flatten)]
+    pub options: Options,
+}
+
 /// Remove a network interface from a container
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
-pub struct NetifDelete {
+pub struct Delete {
     /// Id of the container
     #[arg(value_name = "CTID")]
     pub id: Ref,
-    /// Name of the interface in the container
+    /// Name of the interface
     #[arg(value_name = "IFNAME")]
     pub name: IfName,
 }
 
 /// Give a network interface of a container another name
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
-pub struct NetifRename {
+pub struct Rename {
     /// Id of the container
     #[arg(value_name = "CTID")]
     pub id: Ref,
-    /// Name of the interface in the container
+    /// Name of the interface
     #[arg(value_name = "IFNAME")]
     pub name: IfName,
-    /// New name
+    /// Its new name
     #[arg(value_name = "NEW-IFNAME")]
     pub new_name: IfName,
 }
 
 /// Change a network interface of a container
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct NetifSet {
+pub struct Set {
     /// Id of the container
     pub id: Ref,
-    /// Name of the interface in the container
+    /// Name of the interface
     pub name: IfName,
-    /// Bridge that it is a port of
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<IfName>,
-    /// Whether the container asks for its addresses
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dhcp: Option<bool>,
-    /// Next hop of IPv4 when it does not ask
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway_v4: Option<GatewayV4>,
-    /// Next hop of IPv6 when it does not ask
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway_v6: Option<GatewayV6>,
-    /// Everything else
+    /// Of a bridged one
+    #[serde(flatten)]
+    pub bridge: BridgeOptions,
+    /// Of any
     #[serde(flatten)]
     pub options: Options,
 }
 
-/// List addresses of network interfaces of containers
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-pub struct NetifIpList {
-    /// Only those of this container
+/// List addresses of network interfaces
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct IpList {
+    /// Of this container; of all when absent
+    #[arg(value_name = "CTID")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Ref>,
-    /// Only those of containers of this pool
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Name>,
-    /// Only those of interfaces of this name
+    /// Of this interface
+    #[arg(value_name = "IFNAME")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<IfName>,
-    /// Only those of this version of IP
+    /// Of this version of the internet protocol
+    #[arg(short, long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<IpVersion>,
+    pub version: Option<Version>,
+    /// Of this pool
+    #[arg(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
 }
 
-/// An address of a network interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AddressRow {
+/// An address of an interface.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct IpRow {
     /// Pool of the container.
     pub pool: Name,
     /// Id of the container.
     pub ctid: Name,
-    /// Name of the interface in the container.
+    /// Name of the interface.
     pub netif: IfName,
-    /// Version of IP.
-    pub version: IpVersion,
     /// The address.
     pub addr: Address,
-    /// Whether the default bridge hands it out, rather than that it was added.
-    pub lease: bool,
+    /// Version of the internet protocol.
+    pub version: Version,
 }
 
 /// Reply of `NetifIpList`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Addresses {
+pub struct IpRows {
     /// The addresses.
-    pub addresses: Vec<AddressRow>,
+    pub addresses: Vec<IpRow>,
 }
 
-/// Add an address to a network interface of a container
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct NetifIpAdd {
+/// Add an address to a network interface
+///
+/// To a routed interface, the address' network is routed as well, unless a route has it already.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct IpAdd {
     /// Id of the container
+    #[arg(value_name = "CTID")]
     pub id: Ref,
-    /// Name of the interface in the container
+    /// Name of the interface
+    #[arg(value_name = "IFNAME")]
     pub name: IfName,
-    /// The address
+    /// Address with the length of its prefix
+    #[arg(value_name = "ADDR")]
     pub addr: Address,
-    /// On a routed interface: leave the routes as they are, rather than add one to the address
-    /// unless there is one that contains it
+    /// Route nothing to the container
+    #[arg(long, conflicts_with = "route_as")]
     #[serde(default)]
     pub no_route: bool,
-    /// On a routed interface: route this network, which contains the address, rather than that of
-    /// the address
+    /// Route this network rather than that of the address
+    #[arg(long, value_name = "NETWORK")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_as: Option<Network>,
 }
 
-/// Remove an address, or all of them, from a network interface of a container
+/// Remove an address, or all of them, from a network interface
 ///
-/// On a routed interface, routes through the address go with it, and so does the route to exactly
-/// its network.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct NetifIpDelete {
+/// From a routed interface, the route to the address and all that go through it are removed as well.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct IpDelete {
     /// Id of the container
+    #[arg(value_name = "CTID")]
     pub id: Ref,
-    /// Name of the interface in the container
+    /// Name of the interface
+    #[arg(value_name = "IFNAME")]
     pub name: IfName,
-    /// The address, also without the length of its prefix, or `all`
-    pub addr: Chosen<Address>,
-    /// Leave the route to the network of the address
+    /// The address, or `all`
+    #[arg(value_name = "ADDR")]
+    pub addr: Addresses,
+    /// Keep the route to it
+    #[arg(long)]
     #[serde(default)]
     pub keep_route: bool,
-    /// With `all`: only those of this version of IP
+    /// All of this version of the internet protocol
+    #[arg(short, long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<IpVersion>,
+    pub version: Option<Version>,
 }
 
-/// List what is routed to network interfaces of containers
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-pub struct NetifRouteList {
-    /// Only what is routed to this container
+/// List networks that are routed to containers
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct RouteList {
+    /// To this container; to all when absent
+    #[arg(value_name = "CTID")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Ref>,
-    /// Only what is routed to containers of this pool
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Name>,
-    /// Only what is routed to interfaces of this name
+    /// To this interface
+    #[arg(value_name = "IFNAME")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<IfName>,
-    /// Only networks of this version of IP
+    /// Of this version of the internet protocol
+    #[arg(short, long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<IpVersion>,
+    pub version: Option<Version>,
+    /// Of this pool
+    #[arg(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
 }
 
-/// What is routed to a network interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A route to an interface.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RouteRow {
     /// Pool of the container.
     pub pool: Name,
     /// Id of the container.
     pub ctid: Name,
-    /// Name of the interface in the container.
+    /// Name of the interface.
     pub netif: IfName,
-    /// Version of IP.
-    pub version: IpVersion,
     /// The network.
     pub addr: Network,
-    /// Through this address of the container.
+    /// Through this address of the container, rather than directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<IpAddr>,
+    /// Version of the internet protocol.
+    pub version: Version,
 }
 
 /// Reply of `NetifRouteList`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Routes {
+pub struct RouteRows {
     /// The routes.
     pub routes: Vec<RouteRow>,
 }
 
-/// Route a network to a routed interface of a container
+/// Route a network to a container
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
-pub struct NetifRouteAdd {
+pub struct RouteAdd {
     /// Id of the container
     #[arg(value_name = "CTID")]
     pub id: Ref,
-    /// Name of the interface in the container
+    /// Name of the interface, a routed one
     #[arg(value_name = "IFNAME")]
     pub name: IfName,
     /// The network
+    #[arg(value_name = "NETWORK")]
     pub addr: Network,
-    /// Through this address of the interface, rather than directly
-    #[arg(long, value_name = "HOSTADDR")]
+    /// Through this address, which the interface has
+    #[arg(long, value_name = "ADDR")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<IpAddr>,
 }
 
-/// Stop routing a network, or all of them, to a routed interface of a container
+/// Route a network, or all of them, to a container no more
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
-pub struct NetifRouteDelete {
+pub struct RouteDelete {
     /// Id of the container
     #[arg(value_name = "CTID")]
     pub id: Ref,
-    /// Name of the interface in the container
+    /// Name of the interface
     #[arg(value_name = "IFNAME")]
     pub name: IfName,
     /// The network, or `all`
-    pub addr: Chosen<Network>,
-    /// With `all`: only those of this version of IP
+    #[arg(value_name = "NETWORK")]
+    pub addr: Networks,
+    /// All of this version of the internet protocol
     #[arg(short, long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<IpVersion>,
+    pub version: Option<Version>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_hardware_addresses() {
+        for s in [
+            "-",
+            "52:54:00:xx:xx:xx",
+            "xx:xx:xx:xx:xx:xx",
+            "X2:54:00:12:34:56",
+        ] {
+            assert!(s.parse::<HwAddrPattern>().is_ok(), "{s}");
+        }
+        for s in [
+            "",
+            "--",
+            "53:xx:xx:xx:xx:xx",
+            "x3:54:00:12:34:56",
+            "52:54:00:xx:xx",
+            "52:54:00:yy:xx:xx",
+        ] {
+            assert!(s.parse::<HwAddrPattern>().is_err(), "{s}");
+        }
+    }
+
+    #[test]
+    fn gateways() {
+        for s in ["auto", "none", "192.0.2.1", "fe80::1"] {
+            assert_eq!(s.parse::<Gateway>().unwrap().to_string(), s);
+        }
+        for s in [
+            "",
+            "Auto",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "127.0.0.1",
+            "192.0.2.1/24",
+            "192.0.2.1\n",
+        ] {
+            assert!(s.parse::<Gateway>().is_err(), "{s:?}");
+        }
+    }
 }

@@ -33,6 +33,7 @@ use crate::error::{Error, Result};
 use crate::events::Hub;
 use crate::id_range::IdRange;
 use crate::network::Network;
+use crate::network::book::Book;
 use crate::pool::{Installed, Pool};
 use crate::supervisor::RuntimeBinary;
 use crate::sync::{Mutex, RwLock};
@@ -57,6 +58,8 @@ pub struct Daemon {
     pub installed: Installed,
     /// Held while host ids are given away or taken back, on whichever pool.
     pub ids: tokio::sync::Mutex<()>,
+    /// Who has which address.
+    pub book: Book,
     claims: claims::Claims,
     /// Why installed pools are not imported.
     import_problems: RwLock<BTreeMap<Name, String>>,
@@ -87,6 +90,7 @@ impl Daemon {
             events: Hub::default(),
             pools: RwLock::default(),
             ids: tokio::sync::Mutex::default(),
+            book: Book::default(),
             claims: claims::Claims::default(),
             import_problems: RwLock::default(),
             initialized: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! The commands, noun by noun, and the tree that they form.
 
-use osctl_api::{container, daemon, group, id_range, pool, user};
+use osctl_api::{container, daemon, group, id_range, netif, pool, user};
 
 use crate::tree::{Node, group as noun, verb};
 
@@ -205,6 +205,12 @@ done! {
     container::DevicesChmod { id };
     container::RecoverState { id };
     container::RecoverCleanup { id };
+    netif::Delete { id };
+    netif::Rename { id };
+    netif::IpAdd { id };
+    netif::IpDelete { id };
+    netif::RouteAdd { id };
+    netif::RouteDelete { id };
     pool::Uninstall {};
     pool::AutostartTrigger {};
     pool::AutostartCancel {};

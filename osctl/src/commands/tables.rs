@@ -275,3 +275,76 @@ pub static HISTORY: Table = Table {
     default: &["time", "pool", "command"],
     attributes: false,
 };
+
+/// Network interfaces.
+pub static NETIF: Table = Table {
+    fields: &[
+        text("pool"),
+        text("ctid"),
+        text("name"),
+        number("index"),
+        text("type"),
+        text("link"),
+        text("dhcp"),
+        text("gateway_v4"),
+        text("gateway_v6"),
+        text("veth"),
+        text("hwaddr"),
+        number("tx_queues"),
+        number("rx_queues"),
+        field("max_tx", Kind::Rate),
+        field("max_rx", Kind::Rate),
+        number("mtu"),
+        text("anti_spoof"),
+        list("addresses"),
+        list("leases"),
+        field("rx_bytes", Kind::Bytes),
+        number("rx_packets"),
+        field("tx_bytes", Kind::Bytes),
+        number("tx_packets"),
+    ],
+    default: &[
+        "pool",
+        "ctid",
+        "name",
+        "type",
+        "link",
+        "dhcp",
+        "veth",
+        "hwaddr",
+        "addresses",
+        "leases",
+        "max_tx",
+        "max_rx",
+        "rx_bytes",
+        "tx_bytes",
+    ],
+    attributes: false,
+};
+
+/// Addresses of network interfaces.
+pub static NETIF_IP: Table = Table {
+    fields: &[
+        text("pool"),
+        text("ctid"),
+        text("netif"),
+        text("addr"),
+        text("version"),
+    ],
+    default: &["pool", "ctid", "netif", "addr"],
+    attributes: false,
+};
+
+/// Networks that are routed to containers.
+pub static NETIF_ROUTE: Table = Table {
+    fields: &[
+        text("pool"),
+        text("ctid"),
+        text("netif"),
+        text("addr"),
+        text("via"),
+        text("version"),
+    ],
+    default: &["pool", "ctid", "netif", "addr", "via"],
+    attributes: false,
+};

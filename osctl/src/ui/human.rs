@@ -108,6 +108,11 @@ pub fn parse_size(text: &str) -> Result<u64, InvalidSize> {
     }
 }
 
+/// Bits per second, in powers of 1000.
+pub fn rate(bits: u64) -> String {
+    osctl_api::net::Rate::from_bits(bits).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ pub enum Kind {
     Number,
     /// Bytes.
     Bytes,
+    /// Bits per second; 0 is no limit.
+    Rate,
     /// Microseconds.
     Micros,
     /// Seconds.
@@ -125,6 +127,7 @@ fn long_cell(kind: Kind, value: &Value, parsable: bool) -> String {
         Value::Number(n) if parsable => n.to_string(),
         Value::Number(n) => match (kind, n.as_u64()) {
             (Kind::Bytes, Some(n)) => human::bytes(n),
+            (Kind::Rate, Some(n)) => human::rate(n),
             (Kind::Micros, Some(n)) => human::micros(n),
             (Kind::Seconds, Some(n)) => human::seconds(n),
             (Kind::Percent, _) => format!("{:.1}%", n.as_f64().unwrap_or(0.0)),

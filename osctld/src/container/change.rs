@@ -67,6 +67,9 @@ impl Container {
             })
             .await
         };
+        if done.is_ok() {
+            daemon.book.rename(&self.owner(), &moved.owner());
+        }
         if let Err(error) = done {
             moved.seen.lock().deleted = true;
             pool.remove_container(new);

@@ -9,6 +9,7 @@ use osctl_api::container::{
     Autostart, Cgparam, CpuLimit, Device, DeviceKind, MemoryLimit, Prlimit, Set, Setting, Unset,
 };
 use osctl_api::names::{GroupPath, Hostname, Name};
+use osctl_api::net::IfName;
 use serde::{Deserialize, Serialize};
 
 use super::netif::{self, Netif};
@@ -70,15 +71,15 @@ pub struct Config {
     /// Devices beyond those that every container has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
+    /// Network interfaces, in the order in which the container gets them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub netifs: Vec<Netif>,
     /// Resource limits, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prlimits: BTreeMap<String, Prlimit>,
     /// User attributes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attrs: BTreeMap<String, String>,
-    /// Network interfaces; the first one has the default route.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub netifs: Vec<Netif>,
     /// Its new id, while it is being renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<Name>,
@@ -104,9 +105,9 @@ impl Config {
             memory_limit: None,
             cgparams: Vec::new(),
             devices: Vec::new(),
+            netifs: Vec::new(),
             prlimits: BTreeMap::new(),
             attrs: BTreeMap::new(),
-            netifs: Vec::new(),
             moving_to: None,
         }
     }
@@ -277,7 +278,16 @@ impl Config {
         for limit in self.prlimits.values() {
             parse_limit(limit)?;
         }
-        netif::check(&self.netifs)
+        netif::check_all(&self.netifs)
+    }
+
+    /// The interface of this name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn netif(&mut self, name: &IfName) -> Result<&mut Netif, Error> {
+        let found = self.netifs.iter_mut().find(|n| n.name == *name);
+        found.ok_or_else(|| Error::not_found(format!("the container has no interface {name}")))
     }
 }
 

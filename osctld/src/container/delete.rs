@@ -98,6 +98,7 @@ impl Container {
         let user = self.config().user.clone();
         self.seen.lock().deleted = true;
         pool.remove_container(&id);
+        daemon.book.release(&self.owner());
         drop(hold);
         pool.drop_user_if_unused(&daemon, &user).await;
         daemon

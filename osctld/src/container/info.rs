@@ -2,12 +2,58 @@
 
 use osctl_api::container as api;
 
+use osctl_api::netif::{Gateway, Netif, Traffic};
+
 use super::Container;
+use super::netif::Bridged;
 use crate::cgroup::Sampler;
 use crate::daemon::Daemon;
+use crate::network::host_name;
 use crate::pool::Pool;
 
 impl Container {
+    /// Its network interfaces.
+    pub fn netif_infos(&self, daemon: &Daemon) -> Vec<Netif> {
+        let config = self.config();
+        let owner = self.owner();
+        // What can't be counted now is told as nothing.
+        let traffic = self.traffic(daemon).unwrap_or_default();
+        let info = |(index, netif): (usize, &super::netif::Netif)| {
+            let bridged = netif.bridge();
+            let facts = bridged.map(|b| daemon.bridge_facts(&b.link));
+            let lease = netif.lease(&facts.unwrap_or_default());
+            let gateway = |of: fn(&Bridged) -> Gateway| bridged.filter(|b| !b.dhcp).map(of);
+            Netif {
+                pool: self.pool.clone(),
+                ctid: self.id.clone(),
+                name: netif.name.clone(),
+                index: u32::try_from(index).unwrap_or(u32::MAX),
+                kind: netif.kind(),
+                link: bridged.map(|b| b.link.clone()),
+                dhcp: bridged.is_some_and(|b| b.dhcp),
+                gateway_v4: gateway(|b| b.gateway_v4),
+                gateway_v6: gateway(|b| b.gateway_v6),
+                veth: host_name(&daemon.config.cgroup_root, &owner, &netif.name),
+                hwaddr: netif.hwaddr,
+                tx_queues: netif.tx_queues,
+                rx_queues: netif.rx_queues,
+                max_tx: netif.max_tx,
+                max_rx: netif.max_rx,
+                mtu: netif.mtu,
+                anti_spoof: netif.anti_spoof,
+                addresses: netif.addresses.clone(),
+                leases: lease.map(|l| vec![l.v4, l.v6]).unwrap_or_default(),
+                routes: netif.routes().to_vec(),
+                traffic: traffic
+                    .get(&netif.name)
+                    .copied()
+                    .map(Traffic::from)
+                    .unwrap_or_default(),
+            }
+        };
+        config.netifs.iter().enumerate().map(info).collect()
+    }
+
     /// Everything there is to tell; usage only with a `sampler`.
     pub fn info(
         &self,

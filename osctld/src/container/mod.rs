@@ -22,6 +22,7 @@ mod info;
 mod launch;
 mod lifecycle;
 mod logins;
+mod netif_change;
 mod netif_live;
 mod netifs;
 mod processes;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use osctl_api::names::Name;
 use osctl_api::net::IfName;
+use osctl_api::netif::Traffic;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -29,6 +30,17 @@ pub struct Count {
     pub tx_bytes: u64,
     /// Packets that went out.
     pub tx_packets: u64,
+}
+
+impl From<Count> for Traffic {
+    fn from(c: Count) -> Traffic {
+        Traffic {
+            rx_bytes: c.rx_bytes,
+            rx_packets: c.rx_packets,
+            tx_bytes: c.tx_bytes,
+            tx_packets: c.tx_packets,
+        }
+    }
 }
 
 impl From<Counters> for Count {

@@ -21,7 +21,7 @@ use crate::events::NetifChange;
 use crate::failpoint;
 use crate::guest::network as guest;
 use crate::guest::tree::Tree;
-use crate::network::{Owner, Setup, Wanted};
+use crate::network::{Setup, Wanted};
 use crate::pool::Pool;
 use crate::store::Stored;
 
@@ -69,14 +69,12 @@ pub(super) enum Became {
 impl Container {
     /// What is wanted of its interfaces, by its configuration.
     pub(super) fn wanted_netifs(&self, daemon: &Daemon, config: &Config) -> Vec<Wanted> {
-        let owner = Owner {
-            pool: self.pool.to_string(),
-            container: self.id.to_string(),
+        let owner = self.owner();
+        let wanted = |netif: &netif::Netif| {
+            let bridge = netif.bridge().map(|b| daemon.bridge_facts(&b.link));
+            netif.wanted(&daemon.network.root, &owner, &bridge.unwrap_or_default())
         };
-        let network = &daemon.network;
-        netif::wanted(&config.netifs, &owner, &network.root, |bridge| {
-            network.addresses_of(bridge)
-        })
+        config.netifs.iter().map(wanted).collect()
     }
 
     /// The interfaces that it has while it runs.

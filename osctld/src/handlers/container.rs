@@ -17,7 +17,7 @@ use crate::container::{self, Container};
 use crate::error::{Error, Result};
 
 impl Context {
-    fn container(&self, id: &Ref) -> Result<Arc<Container>> {
+    pub(super) fn container(&self, id: &Ref) -> Result<Arc<Container>> {
         self.daemon.container(id)
     }
 

@@ -9,6 +9,7 @@ mod context;
 mod daemon;
 mod group;
 mod id_range;
+mod netif;
 mod pool;
 mod user;
 

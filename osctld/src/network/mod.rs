@@ -4,6 +4,7 @@
 //! knows neither containers nor pools: who calls it resolves their configuration first.
 
 mod attach;
+pub mod book;
 mod change;
 pub mod error;
 pub mod filter;

@@ -323,6 +323,7 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
     {
         let _ids = daemon.ids.lock().await;
         daemon.pools.write().remove(name.as_str());
+        daemon.book.release_pool(name.as_str());
         user::settle_conflicts(daemon);
     }
     let (task_daemon, task_pool) = (daemon.clone(), pool.clone());

@@ -16,6 +16,7 @@ mod inits;
 mod interrupts;
 mod many;
 mod names;
+mod netif_config;
 mod restart;
 mod settings;
 mod stopping;

@@ -14,6 +14,7 @@ mod enter;
 mod files;
 mod limits;
 mod list;
+mod netif;
 mod power;
 mod processes;
 mod set;
@@ -89,6 +90,11 @@ pub const NODES: &[Node] = &[
             verb::<container::DevicesChmod>(&["chmod"]),
             verb::<devices::Replace>(&["replace"]),
         ],
+    ),
+    noun(
+        &["netif", "net"],
+        "Manage network interfaces of a container",
+        netif::NODES,
     ),
     noun(
         &["recover"],
