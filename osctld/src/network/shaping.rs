@@ -70,8 +70,10 @@ impl Host {
         let index = link.index;
         let mtu = wanted.mtu.unwrap_or(link.mtu);
         match wanted.max_rx {
-            Rate::UNLIMITED if before == Before::Nothing => {}
-            Rate::UNLIMITED => self.let_in_everything(wanted, index)?,
+            Rate::UNLIMITED if is_ours(&link.discipline) => {
+                self.let_in_everything(wanted, index)?
+            }
+            Rate::UNLIMITED => {}
             rate => self.limit(index, rate, mtu, &label(wanted))?,
         }
         let ifb = match before {
@@ -127,7 +129,7 @@ impl Host {
 
     fn let_in_everything(&self, wanted: &Wanted, index: u32) -> Result<()> {
         let mut batch = Batch::new();
-        // Without one of ours the handle is another's, or zero: that is ENOENT or EINVAL.
+        // With another's handle it is not ours: that is EINVAL.
         batch.add_tolerating(
             RouteNetlinkMessage::DelQueueDiscipline(tc(index, HANDLE, TcHandle::ROOT)),
             0,
@@ -224,6 +226,11 @@ impl Host {
         let made = Link::all(&replies).next();
         made.ok_or_else(|| Error::NoLink(name.to_string()))
     }
+}
+
+/// Whether a queueing discipline is of a kind that we use.
+fn is_ours(kind: &str) -> bool {
+    matches!(kind, "cake" | "tbf")
 }
 
 fn tc(index: u32, handle: TcHandle, parent: TcHandle) -> TcMessage {

@@ -188,9 +188,9 @@ fn asks(there: SocketAddr) -> bool {
         SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).unwrap();
-    // Half of what the kernel waits before it asks again for a neighbour or ends looking for
-    // duplicates of an address.
-    let limit = Duration::from_millis(500);
+    // Less than the second that the kernel waits before it asks again for a neighbour or ends
+    // looking for duplicates of an address.
+    let limit = Duration::from_millis(900);
     socket.set_read_timeout(Some(limit)).unwrap();
     let mut answer = [0; 64];
     socket.send_to(b"hello", there).is_ok()
