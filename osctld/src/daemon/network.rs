@@ -37,10 +37,14 @@ pub(super) fn watch(daemon: &Arc<Daemon>) -> Result<()> {
         }
     });
     tokio::spawn(bring_back(Arc::clone(daemon), events));
-    let monitor = daemon.network.filters().monitor();
-    let monitor =
-        monitor.map_err(|e| Error::backend("cannot watch the filters of this host", e))?;
-    tokio::spawn(keep_filters(Arc::clone(daemon), monitor));
+    match daemon.network.filters() {
+        Ok(filters) => {
+            let failed = |e| Error::backend("cannot watch the filters of this host", e);
+            let monitor = filters.monitor().map_err(failed)?;
+            tokio::spawn(keep_filters(Arc::clone(daemon), monitor));
+        }
+        Err(e) => tracing::warn!("no container can have a network: {}", e.chain()),
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use super::inside;
 use super::link::{Ensured, Host};
 use super::stats::Counters;
 use super::{Attachment, Link, Owner, Wanted, message, setting};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::failpoint;
 use crate::sync::Mutex;
 
@@ -36,7 +36,8 @@ pub struct Network {
     /// Name of the daemon's cgroup, which tells its interfaces from those of other daemons.
     pub root: String,
     host: Host,
-    filters: Filters,
+    /// Or why there can't be any.
+    filters: std::result::Result<Filters, String>,
     forwards: AtomicBool,
     there: Mutex<HashMap<IfName, Wanted>>,
     firewalls: Mutex<HashMap<Owner, Firewall>>,
@@ -66,8 +67,7 @@ impl Network {
         Ok(Network {
             root: root.to_owned(),
             host: Host::open(root).map_err(unusable)?,
-            filters: Filters::open(root)
-                .map_err(|e| Error::backend("cannot filter on this host", e))?,
+            filters: Filters::open(root).map_err(|e| chain(&e)),
             forwards: AtomicBool::new(false),
             there: Mutex::default(),
             firewalls: Mutex::default(),
@@ -81,8 +81,12 @@ impl Network {
     }
 
     /// What goes through the links.
-    pub fn filters(&self) -> &Filters {
-        &self.filters
+    ///
+    /// # Errors
+    /// `Backend` on a host that can't filter: no container gets an interface there.
+    pub fn filters(&self) -> Result<&Filters> {
+        let cannot = |why: &String| Error::backend("this host can't filter", why.clone());
+        self.filters.as_ref().map_err(cannot)
     }
 
     /// Gives a container a firewall, or none: at once on the interfaces that it has, and on those
@@ -162,6 +166,9 @@ impl Network {
     /// `Backend` when the kernel refuses them; then they are as they were.
     pub fn refilter(&self) -> Result<()> {
         let there = self.there.lock().clone();
+        if there.is_empty() && self.filters.is_err() {
+            return Ok(());
+        }
         let firewalls = self.firewalls.lock().clone();
         let sets = self.sets.lock().clone();
         let all: Vec<Filtered<'_>> = there
@@ -171,7 +178,7 @@ impl Network {
                 firewall: firewalls.get(&wanted.owner),
             })
             .collect();
-        self.filters.rebuild(&all, &sets).map_err(failed)
+        self.filters()?.rebuild(&all, &sets).map_err(failed)
     }
 
     /// Makes sure that a running container has its interfaces, which are filtered already. Nothing
@@ -283,7 +290,7 @@ impl Network {
         self.forward(netifs)?;
         for wanted in netifs {
             let firewall = self.firewalls.lock().get(&wanted.owner).cloned();
-            let added = self.filters.add(wanted, firewall.as_ref());
+            let added = self.filters()?.add(wanted, firewall.as_ref());
             added.map_err(failed)?;
         }
         Ok(())
@@ -305,9 +312,12 @@ impl Network {
     }
 
     pub(super) fn unfilter(&self, netifs: &[Wanted]) -> Result<()> {
+        let Ok(filters) = &self.filters else {
+            return Ok(());
+        };
         let mut result = Ok(());
         for wanted in netifs {
-            let removed = self.filters.remove(&wanted.host_name);
+            let removed = filters.remove(&wanted.host_name);
             result = result.and(removed.map_err(failed));
         }
         result
