@@ -3,12 +3,13 @@
 use nix::errno::Errno;
 use osctl_api::net::IfName;
 
+use super::Table;
 use super::attr::Attrs;
 use super::encode::{self, SetRef};
 use super::error::{ADD_RULE, Error};
+use super::message::{element, in_table, interface_element, message_header, of, set, user_comment};
 use super::rule::{Rule, Statement, Verdict};
-use super::set::{Kind, Range, Shape};
-use super::{Table, Value};
+use super::set::{Kind, Range};
 
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
@@ -35,19 +36,7 @@ const TABLE_PERSIST: u32 = 4;
 
 const SET_ANONYMOUS: u32 = 1;
 const SET_CONSTANT: u32 = 2;
-const SET_INTERVAL: u32 = 4;
-const SET_MAP: u32 = 8;
-const SET_CONCAT: u32 = 0x80;
-const INTERVAL_END: u32 = 1;
-const DATA_VERDICT: u32 = 0xffff_ff00;
 
-// As libnftnl writes it: kind 0 is the order of a key's bytes, its length, 1 for the host's.
-const HOST_ORDER: [u8; 6] = {
-    let one = 1u32.to_ne_bytes();
-    [0, 4, one[0], one[1], one[2], one[3]]
-};
-
-const HEADER: usize = 16;
 // An attribute holds 64 KiB; an element with a verdict takes less than 100 bytes.
 const ELEMENTS_OF_A_MESSAGE: usize = 400;
 
@@ -344,34 +333,7 @@ impl Batch {
 
     fn make_set(&mut self, table: &Table, name: &str, kind: Kind, flags: u32) -> u32 {
         self.sets += 1;
-        let shape = match kind.shape {
-            Shape::Values => 0,
-            Shape::Intervals => SET_INTERVAL,
-            Shape::PairIntervals => SET_INTERVAL | SET_CONCAT,
-            Shape::Verdicts => SET_MAP,
-        };
-        let mut attrs = in_table(table, 2, name);
-        attrs
-            .u32(3, flags | shape)
-            .u32(4, kind.key_type)
-            .u32(5, u32::try_from(kind.key_len).unwrap_or(16));
-        if kind.shape == Shape::Verdicts {
-            attrs.u32(6, DATA_VERDICT).u32(7, 0);
-        }
-        if let (Some(parts), Shape::PairIntervals) = (kind.parts, kind.shape) {
-            attrs.nested(9, |description| {
-                description.nested(2, |list| {
-                    for len in parts.map(|len| u32::try_from(len).unwrap_or(16)) {
-                        list.nested(1, |part| _ = part.u32(1, len));
-                    }
-                });
-            });
-        }
-        attrs.u32(10, self.sets);
-        if kind.is_text() {
-            // For people: without it their program takes names for numbers of the network's order.
-            attrs.bytes(13, &HOST_ORDER);
-        }
+        let attrs = set(table, name, kind, flags, self.sets);
         self.step(NEW_SET, CREATE, table, &attrs, of("make set", name, table));
         self.sets
     }
@@ -391,16 +353,7 @@ impl Batch {
             }
             attrs.nested(3, |list| {
                 for range in some {
-                    match kind.shape {
-                        Shape::PairIntervals => list.nested(1, |e| {
-                            e.nested(1, |k| _ = k.bytes(1, range.first()));
-                            e.nested(10, |k| _ = k.bytes(1, range.last()));
-                        }),
-                        _ => element(list, range.first(), None),
-                    };
-                    if let (Shape::Intervals, Some(end)) = (kind.shape, range.end()) {
-                        element(list, &end, Some(INTERVAL_END));
-                    }
+                    element(list, kind, range);
                 }
             });
             let flags = if what == NEW_ELEMENTS { CREATE } else { 0 };
@@ -438,65 +391,5 @@ impl Batch {
     }
 }
 
-/// The two headers before the attributes of a message.
-pub(super) fn message_header(
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    family: u8,
-    resource: u16,
-    attrs: usize,
-) -> [u8; HEADER + 4] {
-    let mut header = [0; HEADER + 4];
-    let len = u32::try_from(HEADER + 4 + attrs).unwrap_or(u32::MAX);
-    header[..4].copy_from_slice(&len.to_ne_bytes());
-    header[4..6].copy_from_slice(&kind.to_ne_bytes());
-    header[6..8].copy_from_slice(&flags.to_ne_bytes());
-    header[8..12].copy_from_slice(&sequence.to_ne_bytes());
-    header[16] = family;
-    header[18..20].copy_from_slice(&resource.to_be_bytes());
-    header
-}
-
 // The kernel replaces %d by a number; the set is found by its number in the batch.
 const OWN_SET: &str = "__set%d";
-
-fn in_table(table: &Table, kind: u16, name: &str) -> Attrs {
-    let mut attrs = Attrs::new();
-    attrs.text(1, &table.name).text(kind, name);
-    attrs
-}
-
-fn of(what: &str, name: &str, table: &Table) -> String {
-    format!("{what} {name} of table {table}")
-}
-
-fn element<'a>(list: &'a mut Attrs, key: &[u8], flags: Option<u32>) -> &'a mut Attrs {
-    list.nested(1, |e| {
-        e.nested(1, |k| _ = k.bytes(1, key));
-        if let Some(flags) = flags {
-            e.u32(3, flags);
-        }
-    })
-}
-
-fn interface_element(table: &Table, set: &str, name: &IfName, to: Option<&Verdict>) -> Attrs {
-    let mut attrs = in_table(table, 2, set);
-    attrs.nested(3, |list| {
-        list.nested(1, |e| {
-            e.nested(1, |k| _ = k.bytes(1, &name.octets()));
-            if let Some(to) = to {
-                e.nested(2, |d| encode::verdict(d, to));
-            }
-        });
-    });
-    attrs
-}
-
-// As libnftnl writes it: kind 0 is a comment, its length, its text with NUL.
-fn user_comment(text: &str) -> Vec<u8> {
-    let mut bytes = vec![0, u8::try_from(text.len() + 1).unwrap_or(u8::MAX)];
-    bytes.extend_from_slice(text.as_bytes());
-    bytes.push(0);
-    bytes
-}

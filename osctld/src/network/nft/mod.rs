@@ -9,6 +9,7 @@ mod dump;
 mod encode;
 mod error;
 pub mod field;
+mod message;
 mod monitor;
 mod rule;
 mod set;

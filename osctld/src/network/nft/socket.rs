@@ -6,8 +6,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 
 use super::attr::Attrs;
-use super::batch::{Batch, message_header};
+use super::batch::Batch;
 use super::error::Error;
+use super::message::message_header;
 use super::{Family, Table};
 
 const NETLINK_NETFILTER: isize = 12;

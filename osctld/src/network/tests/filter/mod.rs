@@ -1,6 +1,7 @@
 //! Filters, seen by the `nft` program and by neighbours that listen.
 
 mod attacks;
+mod bad;
 mod bridged;
 mod firewalls;
 mod frames;
