@@ -125,7 +125,17 @@ fn dies_at(
     if !cfg!(debug_assertions) {
         osctl_tests::skip!("fail points are in debug builds only");
     }
-    let host = host!();
+    dies_on(host!(), points, prepare, operation, check);
+}
+
+/// As [`dies_at`], on a host that is there.
+fn dies_on(
+    host: Host,
+    points: &[&str],
+    prepare: impl Fn(&Host),
+    operation: impl Fn(&Host) -> bool,
+    check: impl Fn(&Host, &str),
+) {
     let bystander = host.new_ct("bystander");
     bystander.start();
     let init = bystander.init_pid();
@@ -180,6 +190,88 @@ fn works(ct: &Ct<'_>, at: &str) {
     assert_eq!(ct.sh("echo $((6*7))"), "42\n", "{at}");
     ct.kill();
     ct.try_delete(false).unwrap_or_else(|e| panic!("{at}: {e}"));
+}
+
+/// Gives a new container a routed interface.
+fn networked_ct(host: &Host) {
+    let ct = host.new_ct("new");
+    host.osctl(&["ct", "netif", "new", "routed", &ct.id, "eth0"]);
+    host.osctl(&["ct", "netif", "ip", "add", &ct.id, "eth0", "192.0.2.10"]);
+}
+
+/// Whether an address answers the host.
+fn answers(host: &Host, address: &str) -> bool {
+    let mut ping = std::process::Command::new("busybox");
+    ping.args(["ping", "-c", "1", "-W", "5", address]);
+    let out = host.in_host_ns(|| osctl_tests::processes::output(&mut ping));
+    out.status.success()
+}
+
+/// What is left of it goes with it.
+#[track_caller]
+fn network_works(host: &Host, at: &str) {
+    let ct = host.ct("new");
+    if ct.state() == State::Stopped {
+        ct.start();
+    }
+    assert!(answers(host, "192.0.2.10"), "{at}: it does not answer");
+    ct.try_delete(true).unwrap_or_else(|e| panic!("{at}: {e}"));
+    let mut list = std::process::Command::new("nft");
+    list.args(["list", "ruleset"]);
+    let rules = host.in_host_ns(|| osctl_tests::processes::output(&mut list));
+    let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+    assert!(!rules.contains("new-"), "{at}: {rules}");
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_starts_a_network_leaves_nothing_of_it() {
+    if !cfg!(debug_assertions) {
+        osctl_tests::skip!("fail points are in debug builds only");
+    }
+    dies_on(
+        osctl_tests::networked_host!(),
+        ATTACH,
+        networked_ct,
+        |host| host.ct("new").try_start().is_ok(),
+        network_works,
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_removes_a_network_leaves_nothing_of_it() {
+    if !cfg!(debug_assertions) {
+        osctl_tests::skip!("fail points are in debug builds only");
+    }
+    dies_on(
+        osctl_tests::networked_host!(),
+        DETACH,
+        |host| {
+            networked_ct(host);
+            host.ct("new").start();
+        },
+        |host| host.ct("new").try_stop("kill", 10).is_ok(),
+        network_works,
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_changes_a_network_leaves_what_was_or_what_is_to_be() {
+    if !cfg!(debug_assertions) {
+        osctl_tests::skip!("fail points are in debug builds only");
+    }
+    dies_on(
+        osctl_tests::networked_host!(),
+        NETIF,
+        |host| {
+            networked_ct(host);
+            host.ct("new").start();
+        },
+        |host| {
+            let add = ["ct", "netif", "ip", "add", "new", "eth0", "192.0.2.11"];
+            host.try_osctl(&add).status.success()
+        },
+        network_works,
+    );
 }
 
 fn remove_all(host: &Host, ids: &[&str]) {

@@ -17,6 +17,7 @@ mod interrupts;
 mod many;
 mod names;
 mod netif_config;
+mod network;
 mod restart;
 mod settings;
 mod stopping;
