@@ -142,8 +142,7 @@ impl Network {
     /// # Errors
     /// What could not be made.
     pub fn attach(&self, netifs: &[Wanted], setup: Setup, netns: BorrowedFd<'_>) -> Result<()> {
-        // The default route is that of the first: the last to say so has it.
-        for wanted in netifs.iter().rev() {
+        for wanted in netifs {
             let made = self.host.create(wanted, netns).map_err(failed)?;
             failpoint!("netif.linked");
             if setup == Setup::Direct {

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressScope;
 use netlink_packet_route::link::LinkAttribute;
@@ -231,13 +231,28 @@ impl Inside {
         Ok(message::addresses_of(&mut self.socket, self.link.index)?)
     }
 
-    /// Sets the default routes that are wanted; the interface has to be up.
+    /// Changes the default routes to those that are wanted now; the interface has to be up. Those
+    /// that another interface has stay there.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn set_gateways(&mut self, wanted: &Wanted) -> Result<()> {
+    pub fn change_gateways(&mut self, before: &Wanted, wanted: &Wanted) -> Result<()> {
         let mut batch = Batch::new();
-        self.add_gateways(&mut batch, gateways(wanted));
+        let (old, new) = (gateways(before), gateways(wanted));
+        let but = |these: Gateways, others: Gateways| Gateways {
+            v4: these.v4.filter(|_| these.v4 != others.v4),
+            v6: these.v6.filter(|_| these.v6 != others.v6),
+        };
+        for (everything, hop) in default_routes(but(old, new)) {
+            let route = message::route(self.link.index, everything, Some(hop));
+            batch.add_tolerating(
+                RouteNetlinkMessage::DelRoute(route),
+                0,
+                &[Errno::ESRCH],
+                format!("route nothing from {} through {hop} any more", self.label),
+            );
+        }
+        self.add_gateways(&mut batch, but(new, old));
         self.run(batch)
     }
 
@@ -258,22 +273,13 @@ impl Inside {
         );
     }
 
+    /// The first interface that has a default route keeps it.
     fn add_gateways(&self, batch: &mut Batch, gateways: Gateways) {
-        let v4 = IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0);
-        let v6 = IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0);
-        let hops = [
-            (v4, gateways.v4.map(IpAddr::V4)),
-            (v6, gateways.v6.map(IpAddr::V6)),
-        ];
-        for (everything, hop) in hops {
-            let Some(hop) = hop else { continue };
+        for (everything, hop) in default_routes(gateways) {
+            let route = message::route(self.link.index, everything, Some(hop));
             batch.add_tolerating(
-                RouteNetlinkMessage::NewRoute(message::route(
-                    self.link.index,
-                    everything,
-                    Some(hop),
-                )),
-                NLM_F_CREATE | NLM_F_REPLACE,
+                RouteNetlinkMessage::NewRoute(route),
+                NLM_F_CREATE | NLM_F_EXCL,
                 &[Errno::EEXIST],
                 format!("route everything from {} through {hop}", self.label),
             );
@@ -311,6 +317,19 @@ fn direct_addresses(wanted: &Wanted) -> Vec<IpNet> {
         all.extend([lease.v4.net(), lease.v6.net()]);
     }
     all
+}
+
+/// Everything, and through what.
+fn default_routes(gateways: Gateways) -> impl Iterator<Item = (IpNet, IpAddr)> {
+    let everything = |ip| IpNet::new_assert(ip, 0);
+    let v4 = everything(Ipv4Addr::UNSPECIFIED.into());
+    let v6 = everything(Ipv6Addr::UNSPECIFIED.into());
+    let hops = [
+        (v4, gateways.v4.map(IpAddr::V4)),
+        (v6, gateways.v6.map(IpAddr::V6)),
+    ];
+    hops.into_iter()
+        .filter_map(|(everything, hop)| Some((everything, hop?)))
 }
 
 /// Next hops for everything, of the families in which it has an address.

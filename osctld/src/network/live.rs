@@ -8,7 +8,7 @@ use osctl_api::net::Address;
 use super::attach::{Network, Setup, failed};
 use super::error as link;
 use super::inside::Inside;
-use super::{Attachment, Change, Gateways, Route, Wanted};
+use super::{Attachment, Change, Route, Wanted};
 use crate::error::Result;
 
 impl Network {
@@ -125,27 +125,7 @@ fn reconfigure(inside: &mut Inside, before: &Wanted, after: &Wanted) -> link::Re
     for address in new {
         inside.add_address(address)?;
     }
-    if hops(before) != hops(after) {
-        inside.set_gateways(after)?;
-    }
-    Ok(())
-}
-
-/// Where packets for elsewhere go, of the families in which there is an address.
-fn hops(wanted: &Wanted) -> (bool, bool, Option<Gateways>) {
-    let (v4, v6) = addresses(wanted)
-        .iter()
-        .fold((false, false), |(v4, v6), address| {
-            let is_v4 = address.ip().is_ipv4();
-            (v4 || is_v4, v6 || !is_v4)
-        });
-    let gateways = match &wanted.attachment {
-        Attachment::Bridge {
-            lease, gateways, ..
-        } => Some(lease.map_or(*gateways, |l| l.gateways)),
-        Attachment::Routed { .. } => None,
-    };
-    (v4, v6, gateways)
+    inside.change_gateways(before, after)
 }
 
 /// Addresses of the container that are known here.

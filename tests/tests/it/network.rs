@@ -97,8 +97,12 @@ fn traces(host: &Host) -> Vec<String> {
     }
     lines.push(in_host(host, "nft", &["list", "ruleset"]));
     let lines = lines.iter().flat_map(|text| text.lines());
-    // Statistics of neighbours change by themselves.
-    lines.map(str::to_owned).collect()
+    // Whether a bridge has a carrier, and its address when it has no ports, changes by itself.
+    let stable = |line: &str| match line.split_once(": <") {
+        Some((link, _)) => link.to_owned(),
+        None => line.replace(" linkdown", ""),
+    };
+    lines.map(stable).collect()
 }
 
 #[test]
@@ -436,12 +440,13 @@ fn a_running_container_gets_other_interfaces() {
     bridged(&ct, "lan0", &["198.18.0.1/24"]);
     assert_answers(&host.network().host, &["198.18.0.1"]);
     host.osctl(&["ct", "netif", "rename", "web1", "eth0", "wan0"]);
-    assert_answers(&host.network().host, &[V4, V6]);
+    // From where it answers through the same interface.
+    assert_answers(&host.network().world, &[V4, V6]);
     assert!(ct.exec(&["test", "-e", "/sys/class/net/wan0"]).success());
     host.osctl(&["ct", "netif", "ip", "del", "web1", "wan0", V4]);
     assert!(!ct.sh("ip addr").contains(V4));
     assert!(!answers_now(&host, V4));
-    assert_answers(&host.network().host, &[V6]);
+    assert_answers(&host.network().world, &[V6]);
     host.osctl(&["ct", "netif", "del", "web1", "lan0"]);
     assert!(!ct.exec(&["test", "-e", "/sys/class/net/lan0"]).success());
     host.osctl(&["ct", "netif", "del", "web1", "wan0"]);

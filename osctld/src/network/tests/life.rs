@@ -190,7 +190,7 @@ fn an_interface_gets_another_name_and_address() {
         end.add_address("198.51.100.7/32".parse().unwrap()).unwrap();
         end.add_address("198.51.100.7/32".parse().unwrap()).unwrap();
         end.remove_address("192.0.2.5/24".parse().unwrap()).unwrap();
-        end.set_gateways(&wanted).unwrap();
+        end.change_gateways(&wanted, &wanted).unwrap();
         let end = Inside::open(netns.as_fd(), made.inside_index, &wanted).unwrap();
         assert_eq!((end.link().name.as_str(), end.link().mtu), ("net7", 1300));
         assert_eq!(end.link().hwaddr, [0x52, 0x54, 0, 0, 0, 1]);
