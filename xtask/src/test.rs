@@ -21,6 +21,8 @@ const IMAGES: &[&str] = &[
     "minimal",
     "debian/trixie",
     "debian/bookworm",
+    "debian/bookworm/networkd",
+    "debian/bookworm/networkmanager",
     "debian/trixie/networkd",
     "debian/trixie/networkmanager",
     "debian/trixie/bare",
