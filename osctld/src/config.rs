@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use osctl_api::names::Hostname;
+use osctl_api::net::Address;
+
 use crate::error::{Error, Result};
+use crate::network::managed_bridge::Settings;
 
 /// Where the configuration is looked for when neither it nor a run directory is named.
 pub const DEFAULT_FILE: &str = "/etc/osctl/osctld.toml";
@@ -46,6 +50,73 @@ struct File {
     runtime: Option<PathBuf>,
     image: Image,
     console: Console,
+    network: Network,
+}
+
+/// The default bridge.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Its name; empty for none.
+    pub bridge: String,
+    /// Its IPv4 address with the length of its prefix, or `auto`.
+    pub bridge_ipv4: String,
+    /// Its IPv6 address with the length of its prefix, or `auto`.
+    pub bridge_ipv6: String,
+    /// Whether what leaves it gets the host's addresses.
+    pub nat: bool,
+    /// Domain of the names of containers.
+    pub domain: String,
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network {
+            bridge: "osbr0".to_owned(),
+            bridge_ipv4: "auto".to_owned(),
+            bridge_ipv6: "auto".to_owned(),
+            nat: true,
+            domain: "osctl".to_owned(),
+        }
+    }
+}
+
+impl Network {
+    fn settings(&self) -> Result<Settings> {
+        let bad = |key: &str, e: String| Error::invalid(format!("[network] {key}: {e}"));
+        let address = |key: &str, text: &str, length: std::ops::RangeInclusive<u8>| {
+            if text == "auto" {
+                return Ok(None);
+            }
+            let address: Address = text.parse().map_err(|e| bad(key, format!("{e}")))?;
+            let is_v6 = key.ends_with('6');
+            if address.ip().is_ipv6() != is_v6 || !length.contains(&address.net().prefix_len()) {
+                return Err(bad(
+                    key,
+                    format!(
+                        "{address} can't be: use a prefix of {} to {} bits",
+                        length.start(),
+                        length.end()
+                    ),
+                ));
+            }
+            Ok(Some(address))
+        };
+        let domain: Hostname = self
+            .domain
+            .parse()
+            .map_err(|e| bad("domain", format!("{e}")))?;
+        Ok(Settings {
+            name: match self.bridge.as_str() {
+                "" => None,
+                name => Some(name.parse().map_err(|e| bad("bridge", format!("{e}")))?),
+            },
+            v4: address("bridge_ipv4", &self.bridge_ipv4, 8..=29)?,
+            v6: address("bridge_ipv6", &self.bridge_ipv6, 64..=64)?,
+            nat: self.nat,
+            domain: domain.as_str().to_owned(),
+        })
+    }
 }
 
 /// Bounds on images that containers are made from.
@@ -129,6 +200,8 @@ pub struct Config {
     pub image: Image,
     /// Bounds on consoles.
     pub console: Console,
+    /// The default bridge.
+    pub bridge: Settings,
 }
 
 impl Config {
@@ -174,6 +247,7 @@ impl Config {
             },
             image: file.image,
             console: file.console,
+            bridge: file.network.settings()?,
             run_dir,
         })
     }

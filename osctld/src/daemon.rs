@@ -4,6 +4,7 @@
 //! that live long.
 
 mod assets;
+mod bridge;
 mod claims;
 mod logging;
 mod network;
@@ -34,6 +35,7 @@ use crate::events::Hub;
 use crate::id_range::IdRange;
 use crate::network::Network;
 use crate::network::book::Book;
+use crate::network::managed_bridge::ManagedBridge;
 use crate::pool::{Installed, Pool};
 use crate::supervisor::RuntimeBinary;
 use crate::sync::{Mutex, RwLock};
@@ -58,6 +60,8 @@ pub struct Daemon {
     pub installed: Installed,
     /// Held while host ids are given away or taken back, on whichever pool.
     pub ids: tokio::sync::Mutex<()>,
+    /// The default bridge.
+    pub bridge: ManagedBridge,
     /// Who has which address.
     pub book: Book,
     claims: claims::Claims,
@@ -80,8 +84,16 @@ impl Daemon {
         let unusable = |e| Error::backend("cannot use the cgroups of this host", e);
         let layout = Layout::detect().map_err(unusable)?;
         let cgroups = Tree::new(layout, &config.cgroup_root).map_err(unusable)?;
+        // It makes the state directory.
+        let installed = Installed::open(&config.state_dir)?;
+        let bridge = ManagedBridge::open(
+            config.bridge.clone(),
+            &config.cgroup_root,
+            &config.state_dir,
+            config.run_dir.join("bridge"),
+        )?;
         Ok(Arc::new(Daemon {
-            installed: Installed::open(&config.state_dir)?,
+            installed,
             shutdown: Mutex::new(shutdown::Stage::at_start(&config)),
             cgroups,
             network: Network::open(&config.cgroup_root)?,
@@ -90,6 +102,7 @@ impl Daemon {
             events: Hub::default(),
             pools: RwLock::default(),
             ids: tokio::sync::Mutex::default(),
+            bridge,
             book: Book::default(),
             claims: claims::Claims::default(),
             import_problems: RwLock::default(),

@@ -99,6 +99,7 @@ impl Container {
         self.seen.lock().deleted = true;
         pool.remove_container(&id);
         daemon.book.release(&self.owner());
+        daemon.update_bridge_later(&self.config().netifs, &[]).await;
         drop(hold);
         pool.drop_user_if_unused(&daemon, &user).await;
         daemon

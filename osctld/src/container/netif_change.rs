@@ -8,7 +8,7 @@ use osctl_api::net::{IfName, Network};
 use super::config::Config;
 use super::netif::{self, BridgeFacts, Managed, Netif};
 use super::verdict::Request;
-use super::{Container, Run};
+use super::{Container, Run, blocking};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::events::NetifChange;
@@ -23,12 +23,56 @@ impl From<Conflict> for Error {
 
 impl Daemon {
     /// The networks of the default bridge, if that is it.
-    fn managed_bridge(&self, _link: &IfName) -> Option<Managed> {
-        None
+    fn managed_bridge(&self, link: &IfName) -> Option<Managed> {
+        if !self.bridge.is(link) {
+            return None;
+        }
+        let networks = self.bridge.networks(self.network.host());
+        match networks {
+            Ok(networks) => Some(Managed {
+                v4: networks.v4,
+                v6: networks.v6,
+            }),
+            Err(e) => {
+                tracing::error!("the default bridge has no networks: {}", e.chain());
+                None
+            }
+        }
+    }
+
+    /// Tells the default bridge of a change, if it is about it.
+    pub(super) async fn update_bridge_later(self: &Arc<Self>, before: &[Netif], after: &[Netif]) {
+        let on = |n: &&Netif| n.bridge().is_some_and(|b| self.bridge.is(&b.link));
+        if before.iter().filter(on).eq(after.iter().filter(on)) {
+            return;
+        }
+        let daemon = Arc::clone(self);
+        let updated = blocking(move || {
+            daemon.update_bridge();
+            Ok(())
+        });
+        // It says itself what it could not do.
+        drop(updated.await);
     }
 
     /// What a bridge of this host is like. Blocks.
     pub fn bridge_facts(&self, link: &IfName) -> BridgeFacts {
+        if let Some(managed) = self.managed_bridge(link) {
+            let gateways = Gateways {
+                v4: match managed.v4.ip() {
+                    IpAddr::V4(ip) => Some(ip),
+                    IpAddr::V6(_) => None,
+                },
+                v6: match managed.v6.ip() {
+                    IpAddr::V6(ip) => Some(ip),
+                    IpAddr::V4(_) => None,
+                },
+            };
+            return BridgeFacts {
+                gateways,
+                managed: Some(managed),
+            };
+        }
         let addresses = self.network.addresses_of(link);
         let first_v6 = |wanted: fn(&Ipv6Addr) -> bool| {
             addresses.iter().find_map(|net| match net.addr() {
@@ -45,7 +89,7 @@ impl Daemon {
                 }),
                 v6: global.or_else(|| first_v6(Ipv6Addr::is_unicast_link_local)),
             },
-            managed: self.managed_bridge(link),
+            managed: None,
         }
     }
 }
@@ -57,6 +101,13 @@ impl Container {
             pool: self.pool.to_string(),
             container: self.id.to_string(),
         }
+    }
+
+    /// Whether it has an interface on the default bridge.
+    pub fn is_on_bridge(&self, daemon: &Daemon) -> bool {
+        let config = self.config();
+        let mut bridges = config.netifs.iter().filter_map(Netif::bridge);
+        bridges.any(|b| daemon.bridge.is(&b.link))
     }
 
     /// Claims all addresses of its interfaces, also again.
@@ -86,12 +137,19 @@ impl Container {
         let _hold = self.hold(operation)?;
         let (daemon, _pool) = self.home()?;
         let (before, after) = self.keep_netifs(&daemon, change).await?;
+        if self.run().is_some() && self.is_on_bridge(&daemon) {
+            let daemon = Arc::clone(&daemon);
+            blocking(move || daemon.ensure_bridge()).await?;
+        }
         if let Some(run) = self.run()
             && let Err(error) = self.apply_netifs(&run, &after).await
         {
             return Err(self.undo_netifs(&daemon, &run, &before, error).await);
         }
         self.tell_changes(&daemon, &before.netifs, &after.netifs);
+        daemon
+            .update_bridge_later(&before.netifs, &after.netifs)
+            .await;
         Ok(())
     }
 

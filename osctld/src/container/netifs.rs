@@ -68,7 +68,7 @@ pub(super) enum Became {
 
 impl Container {
     /// What is wanted of its interfaces, by its configuration.
-    pub(super) fn wanted_netifs(&self, daemon: &Daemon, config: &Config) -> Vec<Wanted> {
+    pub fn wanted_netifs(&self, daemon: &Daemon, config: &Config) -> Vec<Wanted> {
         let owner = self.owner();
         let wanted = |netif: &netif::Netif| {
             let bridge = netif.bridge().map(|b| daemon.bridge_facts(&b.link));
@@ -153,7 +153,14 @@ impl Container {
             return Ok(());
         }
         let (network, wanted) = (Arc::clone(daemon), planned.wanted.clone());
-        blocking(move || network.network.prepare(&wanted)).await
+        let on_bridge = self.is_on_bridge(daemon);
+        blocking(move || {
+            if on_bridge {
+                network.ensure_bridge()?;
+            }
+            network.network.prepare(&wanted)
+        })
+        .await
     }
 
     /// Makes its interfaces in the namespace of a container whose init waits. What is made is

@@ -9,7 +9,7 @@ use std::time::Duration;
 use osctl_api::daemon::EventKind;
 
 use super::signals::Signals;
-use super::{Daemon, logging, network, notify};
+use super::{Daemon, bridge, logging, network, notify};
 use crate::config::Config;
 use crate::container::{self, Autostart, plan};
 use crate::error::{Error, Result};
@@ -49,6 +49,7 @@ async fn serve(config: Config) -> Result<()> {
     let daemon = Daemon::new(config)?;
     make_run_dirs(&daemon)?;
     network::watch(&daemon)?;
+    tokio::spawn(bridge::watch(daemon.clone()));
     let server = tokio::spawn(server::serve(daemon.clone(), listener));
     notify::tell("READY=1");
     tracing::info!("serving in {}", daemon.config.run_dir.display());
@@ -75,6 +76,7 @@ async fn import_pools(daemon: Arc<Daemon>) {
     if let Err(e) = pool::import_all(&daemon, Autostart::Yes).await {
         tracing::error!("not all pools are imported: {}", e.chain());
     }
+    bridge::settle(&daemon).await;
     daemon.initialized.store(true, Ordering::Release);
     let pools = daemon.pools.read().len();
     notify::tell(&format!("STATUS=Pools imported: {pools}"));

@@ -12,6 +12,7 @@ pub mod firewall;
 pub mod inside;
 pub mod link;
 mod live;
+pub mod managed_bridge;
 mod message;
 pub mod nat;
 pub mod netlink;

@@ -1,0 +1,148 @@
+//! The default bridge and the containers on it: who they are is known here, what that means there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+
+use super::Daemon;
+use crate::blocking::blocking;
+use crate::error::Result;
+use crate::network::Attachment;
+use crate::network::managed_bridge::{Client, Running};
+
+/// How long dnsmasq has to run for its end to be forgotten.
+const PEACE: Duration = Duration::from_secs(60);
+/// The longest that a dnsmasq that ends again and again is waited for.
+const LONGEST: Duration = Duration::from_secs(60);
+
+impl Daemon {
+    /// The interfaces on the default bridge, of all containers. Blocks.
+    fn bridge_clients(&self) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for container in self.containers() {
+            let config = container.config();
+            for wanted in container.wanted_netifs(self, &config) {
+                let Attachment::Bridge {
+                    link, dhcp, lease, ..
+                } = &wanted.attachment
+                else {
+                    continue;
+                };
+                if !self.bridge.is(link) {
+                    continue;
+                }
+                let leased = lease.iter().flat_map(|l| [l.v4, l.v6]);
+                let all = wanted.addresses.iter().copied().chain(leased);
+                clients.push(Client {
+                    container: wanted.owner.container.clone(),
+                    pool: wanted.owner.pool.clone(),
+                    hwaddr: wanted.hwaddr,
+                    addresses: all.map(|a| a.ip()).collect(),
+                    dhcp: *dhcp,
+                });
+            }
+        }
+        clients
+    }
+
+    /// Makes sure that the default bridge is there, for a container that is about to be on it.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Why it can't be.
+    pub fn ensure_bridge(&self) -> Result<()> {
+        self.bridge
+            .ensure(self.network.host(), &self.bridge_clients())
+    }
+
+    /// Tells the default bridge who is on it now; without anybody there is none. Blocks.
+    pub fn update_bridge(&self) {
+        let clients = self.bridge_clients();
+        let updated = match clients.is_empty() {
+            true => self.bridge.remove(self.network.host()),
+            false => self.bridge.update(&clients),
+        };
+        if let Err(e) = updated {
+            tracing::warn!("the default bridge is not as it should be: {}", e.chain());
+        }
+    }
+}
+
+/// Looks after the bridge that an earlier daemon left, once all containers are known.
+pub(super) async fn settle(daemon: &Arc<Daemon>) {
+    let daemon = Arc::clone(daemon);
+    let settled = blocking(move || {
+        if daemon.containers().iter().any(|c| c.is_on_bridge(&daemon)) {
+            daemon.ensure_bridge()?;
+        } else {
+            daemon.update_bridge();
+        }
+        Ok(())
+    });
+    if let Err(e) = settled.await {
+        tracing::warn!("the default bridge is not as it should be: {}", e.chain());
+    }
+}
+
+/// Has dnsmasq come back whenever it ends by itself, as long as the daemon lives.
+pub(super) async fn watch(daemon: Arc<Daemon>) {
+    let mut running = daemon.bridge.running();
+    let mut pause = Duration::ZERO;
+    loop {
+        let Some(current) = running.borrow_and_update().clone() else {
+            if running.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let since = Instant::now();
+        tokio::select! {
+            changed = running.changed() => match changed {
+                // It was stopped, or replaced, on purpose.
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            () = end(&current) => {}
+        }
+        if running.has_changed().unwrap_or(true) {
+            continue;
+        }
+        let (this, noted) = (Arc::clone(&daemon), blocking_note(&daemon));
+        let words = noted.await;
+        tracing::warn!(pid = current.pid, "{words}: it is started again");
+        pause = match since.elapsed() > PEACE {
+            true => Duration::ZERO,
+            false => (pause * 2).clamp(Duration::from_millis(50), LONGEST),
+        };
+        tokio::time::sleep(pause).await;
+        let revived = blocking(move || this.bridge.revive());
+        if let Err(e) = revived.await {
+            tracing::error!("nothing answers on the default bridge: {}", e.chain());
+        }
+    }
+}
+
+async fn blocking_note(daemon: &Arc<Daemon>) -> String {
+    let daemon = Arc::clone(daemon);
+    let noted = blocking(move || Ok(daemon.bridge.note_end()));
+    noted.await.unwrap_or_default()
+}
+
+/// Waits until a process has ended.
+async fn end(running: &Running) {
+    match watched(running) {
+        Ok(watched) => drop(watched.readable().await),
+        Err(e) => {
+            tracing::error!("dnsmasq can't be watched: {e}");
+            std::future::pending().await
+        }
+    }
+}
+
+/// Its descriptor as something that tokio can wait for: it only ever asks whether that is ready.
+fn watched(running: &Running) -> std::io::Result<UnixStream> {
+    let twin = std::os::unix::net::UnixStream::from(running.pidfd.try_clone()?);
+    twin.set_nonblocking(true)?;
+    UnixStream::from_std(twin)
+}

@@ -1,0 +1,260 @@
+//! The default bridge: a private network for containers that asks nothing of the host's own.
+//!
+//! It owns the bridge itself, its addresses, the translation of addresses, and dnsmasq on it. It
+//! does not know containers: whoever does says which interfaces there are ([`Client`]).
+
+mod bridge_link;
+mod config;
+mod dnsmasq;
+mod subnet;
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use osctl_api::net::{Address, IfName};
+
+pub use config::Client;
+pub use dnsmasq::Running;
+pub use subnet::Networks;
+
+use self::dnsmasq::Dnsmasq;
+use super::link::Host;
+use super::nat::Nat;
+use super::netlink;
+use crate::error::{Error, Result};
+use crate::store::{Document, Objects, Stored};
+use crate::sync::Mutex;
+
+/// Key of the document in the state directory.
+const KEY: &str = "bridge";
+
+/// What the daemon's configuration says of it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name; there is none when this is absent.
+    pub name: Option<IfName>,
+    /// Its IPv4 address; one that is free when absent.
+    pub v4: Option<Address>,
+    /// Its IPv6 address; a random local one when absent.
+    pub v6: Option<Address>,
+    /// Whether what leaves it gets the host's addresses.
+    pub nat: bool,
+    /// Domain of the names of containers.
+    pub domain: String,
+}
+
+impl Document for Networks {
+    const KIND: &'static str = "networks of the default bridge";
+    const VERSION: u32 = 1;
+}
+
+/// The default bridge. All of it blocks.
+#[derive(Debug)]
+pub struct ManagedBridge {
+    settings: Settings,
+    /// Name of the daemon's cgroup, which marks the bridge as this daemon's.
+    root: String,
+    store: Objects<Networks>,
+    dnsmasq: Dnsmasq,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    networks: Option<Networks>,
+    is_up: bool,
+    nat: Option<Nat>,
+}
+
+fn cannot(what: &str, e: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::backend(format!("cannot {what} the default bridge"), e)
+}
+
+impl ManagedBridge {
+    /// Of a daemon with these directories; nothing is made yet.
+    ///
+    /// # Errors
+    /// `Backend` when the state directory can't be used.
+    pub fn open(
+        settings: Settings,
+        root: &str,
+        state_dir: &std::path::Path,
+        run_dir: PathBuf,
+    ) -> Result<ManagedBridge> {
+        Ok(ManagedBridge {
+            settings,
+            root: root.to_owned(),
+            store: Objects::open(state_dir).map_err(|e| cannot("read the networks of", e))?,
+            dnsmasq: Dnsmasq::new(run_dir),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Whether this is its name.
+    pub fn is(&self, link: &IfName) -> bool {
+        self.settings.name.as_ref() == Some(link)
+    }
+
+    /// Its networks: chosen once, then always the same.
+    ///
+    /// # Errors
+    /// `Backend` when they can't be chosen or kept.
+    pub fn networks(&self, host: &Host) -> Result<Networks> {
+        let mut state = self.state.lock();
+        if let Some(networks) = state.networks {
+            return Ok(networks);
+        }
+        let kept = self
+            .store
+            .load(KEY)
+            .map_err(|e| cannot("read the networks of", e))?;
+        let networks = match &kept {
+            Some(kept) => self.configured(kept.value),
+            None => self.choose(host)?,
+        };
+        if kept.as_ref().is_none_or(|k| k.value != networks) {
+            let mut stored = kept.unwrap_or_else(|| Stored::new(networks));
+            stored.value = networks;
+            self.store
+                .save(KEY, &mut stored)
+                .map_err(|e| cannot("keep the networks of", e))?;
+        }
+        state.networks = Some(networks);
+        Ok(networks)
+    }
+
+    fn configured(&self, kept: Networks) -> Networks {
+        Networks {
+            v4: self.settings.v4.unwrap_or(kept.v4),
+            v6: self.settings.v6.unwrap_or(kept.v6),
+        }
+    }
+
+    fn choose(&self, host: &Host) -> Result<Networks> {
+        let used: Vec<IpNet> = bridge_link::used_networks(host).map_err(|e| cannot("place", e))?;
+        let free = |chosen: Option<Address>| {
+            chosen.ok_or_else(|| {
+                Error::state("no private network is free for the default bridge")
+                    .hint("set `bridge_ipv4` in the section [network] of the configuration")
+            })
+        };
+        let v4 = match self.settings.v4 {
+            Some(v4) => v4,
+            None => free(subnet::choose_v4(&used))?,
+        };
+        let v6 = match self.settings.v6 {
+            Some(v6) => v6,
+            None => {
+                let mut random = [0; 5];
+                rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+                    .map_err(|e| cannot("choose the network of", e))?;
+                free(subnet::make_v6(random))?
+            }
+        };
+        Ok(Networks { v4, v6 })
+    }
+
+    /// Makes sure that it is there, with its addresses, and serves.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when somebody else has an interface of that name; `Backend`. That dnsmasq
+    /// does not run is only logged: what containers need most works without.
+    pub fn ensure(&self, host: &Host, clients: &[Client]) -> Result<()> {
+        let Some(name) = &self.settings.name else {
+            return Ok(());
+        };
+        let networks = self.networks(host)?;
+        let mut state = self.state.lock();
+        bridge_link::ensure(host, name, &self.mark(), &networks)?;
+        for changed in super::setting::ensure_forwarding().map_err(|e| cannot("forward from", e))? {
+            tracing::info!("the default bridge needs it: {changed}");
+        }
+        if self.settings.nat {
+            if state.nat.is_none() {
+                let nat = Nat::open(&self.root).map_err(|e| cannot("translate addresses of", e))?;
+                state.nat = Some(nat);
+            }
+            if let Some(nat) = &state.nat {
+                let subnets = [networks.v4.network(), networks.v6.network()];
+                nat.ensure(name, &subnets)
+                    .map_err(|e| cannot("translate addresses of", e))?;
+            }
+        }
+        state.is_up = true;
+        let domain = &self.settings.domain;
+        if let Err(e) = self.dnsmasq.serve(name, &networks, domain, clients) {
+            tracing::warn!("nothing answers on bridge {name}: {}", e.chain());
+        }
+        Ok(())
+    }
+
+    /// Says who is on it now, when it is there.
+    ///
+    /// # Errors
+    /// `Backend` when that can't be written.
+    pub fn update(&self, clients: &[Client]) -> Result<()> {
+        let state = self.state.lock();
+        if !state.is_up {
+            return Ok(());
+        }
+        self.dnsmasq.update(&self.settings.domain, clients)
+    }
+
+    /// Removes it, with all that goes with it, if it is this daemon's.
+    ///
+    /// # Errors
+    /// `Backend`; the rest was tried.
+    pub fn remove(&self, host: &Host) -> Result<()> {
+        let Some(name) = &self.settings.name else {
+            return Ok(());
+        };
+        let mut state = self.state.lock();
+        state.is_up = false;
+        let stopped = self.dnsmasq.stop();
+        let nat = match state.nat.take() {
+            Some(nat) => nat
+                .remove()
+                .map_err(|e| cannot("translate addresses of", e)),
+            None => Ok(()),
+        };
+        let removed = bridge_link::remove(host, name, &self.mark());
+        stopped.and(nat).and(removed)
+    }
+
+    /// What answers on it, to be watched; `None` while nothing does.
+    pub fn running(&self) -> tokio::sync::watch::Receiver<Option<Running>> {
+        self.dnsmasq.running()
+    }
+
+    /// Notes that dnsmasq has ended; says what it said last.
+    pub fn note_end(&self) -> String {
+        self.dnsmasq.note_end();
+        self.dnsmasq.problem().unwrap_or_default()
+    }
+
+    /// Starts dnsmasq again, which has ended.
+    ///
+    /// # Errors
+    /// Why it can't be.
+    pub fn revive(&self) -> Result<()> {
+        match self.state.lock().is_up {
+            true => self.dnsmasq.start(),
+            false => Ok(()),
+        }
+    }
+
+    /// Why nothing answers on it, if it is there.
+    pub fn problem(&self) -> Option<String> {
+        self.state.lock().is_up.then(|| self.dnsmasq.problem())?
+    }
+
+    fn mark(&self) -> String {
+        format!("osctl/{}", self.root)
+    }
+}
+
+impl From<netlink::Error> for Error {
+    fn from(e: netlink::Error) -> Error {
+        Error::backend("cannot change the network of this host", e)
+    }
+}
