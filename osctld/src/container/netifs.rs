@@ -114,7 +114,7 @@ impl Container {
         wanted: &[Wanted],
     ) -> Result<guest::Plan, Error> {
         let mut state = pool.load_net_state(&self.id);
-        if wanted.is_empty() && state.value.files.is_empty() {
+        if wanted.is_empty() && state.value == NetState::default() {
             return Ok(guest::Plan {
                 backend: None,
                 files: Vec::new(),
@@ -133,8 +133,12 @@ impl Container {
                 previously_written: &state.value.files,
             },
         );
-        if plan.written != state.value.files {
-            state.value.files.clone_from(&plan.written);
+        let mut value = state.value.clone();
+        value.files.clone_from(&plan.written);
+        // Another interface of the name of one that was deleted is counted anew.
+        value.retain(|name| wanted.iter().any(|w| w.name == *name));
+        if value != state.value {
+            state.value = value;
             pool.save_net_state(&self.id, &mut state)?;
         }
         Ok(plan)

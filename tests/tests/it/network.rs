@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use osctl_api::container::State;
+use osctl_api::daemon::{EventKind, Subscribe};
 use osctl_tests::network::{FAR, HOST, Namespace, Responder, seen_as};
 use osctl_tests::{Ct, Host, networked_host, processes, wait};
 use serde_json::Value;
@@ -360,6 +361,52 @@ fn a_link_that_somebody_removes_comes_back() {
     });
     ct.kill();
     host.assert_clean();
+}
+
+#[test]
+fn what_happens_to_interfaces_is_told() {
+    let host = networked_host!();
+    let mut client = host.client();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let subscribe = Subscribe {
+            kinds: vec![EventKind::Subscribed, EventKind::CtNetif],
+        };
+        // Ends with the daemon.
+        let _ = client.call_events(&subscribe, |event| sender.send(event).is_ok());
+    });
+    let next = || receiver.recv_timeout(SOON).expect("another event");
+    assert_eq!(next().kind, EventKind::Subscribed);
+    let ct = host.new_ct("web1");
+    routed(&ct, "eth0", &[V4]);
+    ct.start();
+    let name = veth(&ct, "eth0");
+    host.network().host.remove(&name);
+    let told = |action: &str| {
+        let event = next();
+        assert_eq!(event.action.as_deref(), Some(action), "{event:?}");
+        assert_eq!(event.name.as_ref().unwrap().as_str(), "eth0");
+        event
+    };
+    told("add");
+    let up = told("up");
+    assert_eq!(up.veth.unwrap().as_str(), name);
+    told("down");
+    told("up");
+    host.osctl(&["ct", "netif", "rename", "web1", "eth0", "lan"]);
+    told("down");
+    let event = next();
+    assert_eq!(
+        (
+            event.action.as_deref(),
+            event.name.as_ref().unwrap().as_str()
+        ),
+        (Some("up"), "lan")
+    );
+    let event = told("rename");
+    assert_eq!(event.new_name.unwrap().as_str(), "lan");
+    ct.kill();
+    assert_eq!(next().action.as_deref(), Some("down"));
 }
 
 #[test]
