@@ -18,6 +18,7 @@ pub mod random;
 pub mod rootfs;
 pub mod session;
 mod stale;
+pub mod vm;
 pub mod wait;
 
 pub use container::{Ct, Ran};

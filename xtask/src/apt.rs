@@ -35,6 +35,17 @@ pub const BUSYBOX: Package = Package {
     proof: "/usr/bin/busybox",
 };
 
+/// Builds the host image.
+pub const NIX: Package = Package {
+    name: "nix-bin",
+    proof: "/usr/bin/nix-build",
+};
+/// Boots the host image.
+pub const QEMU: Package = Package {
+    name: "qemu-system-x86",
+    proof: "/usr/bin/qemu-system-x86_64",
+};
+
 /// What the measurements are compared with.
 pub const LXC: Package = Package {
     name: "lxc",

@@ -7,11 +7,13 @@ mod check;
 mod demo;
 mod docs;
 mod error;
+mod os;
 mod process;
 mod release;
 mod template;
 mod test;
 mod ui;
+mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +44,10 @@ enum Task {
     Completions,
     /// Build container images.
     Template(template::Args),
+    /// Build and boot the host image; needs root.
+    Os(os::Args),
+    /// Test the host image in virtual machines; needs root.
+    Vm(vm::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -65,5 +71,7 @@ fn run(task: Task) -> Result<()> {
         Task::Man => docs::man(),
         Task::Completions => docs::completions(),
         Task::Template(args) => template::run(&args),
+        Task::Os(args) => os::run(&args),
+        Task::Vm(args) => vm::run(&args),
     }
 }

@@ -1,0 +1,22 @@
+# The host image: evaluates the modules with a configuration.
+#
+# `pkgs` and `lib` come from either package set; nothing below this file names
+# nixpkgs. The answer's `config.system.build` holds what can be built.
+{
+  lib ? import ./lib,
+  pkgs,
+  configuration ? { },
+}:
+let
+  evaluated = lib.evalModules {
+    modules = [
+      { _module.args.pkgs = import ./packages/contract.nix { inherit lib pkgs; }; }
+      configuration
+    ]
+    ++ import ./modules;
+  };
+in
+{
+  inherit (evaluated) config options;
+  inherit (evaluated.config.system.build) toplevel dist;
+}

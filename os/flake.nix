@@ -1,0 +1,28 @@
+{
+  description = "The host image of osctl";
+
+  inputs.nixpkgs.url = "nixpkgs";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      system = "x86_64-linux";
+      image =
+        configuration:
+        import ./. {
+          inherit (nixpkgs) lib;
+          inherit configuration;
+          pkgs = import ./packages/nixpkgs.nix {
+            pkgs = nixpkgs.legacyPackages.${system};
+            source = self + "/..";
+          };
+        };
+    in
+    {
+      lib.image = image;
+      packages.${system} = {
+        inherit (image ./hosts/vm.nix) toplevel dist;
+        default = self.packages.${system}.dist;
+      };
+    };
+}

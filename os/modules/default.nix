@@ -1,0 +1,24 @@
+# All modules of the image.
+[
+  ./activation.nix
+  ./assertions.nix
+  ./cgroups.nix
+  ./dist.nix
+  ./etc.nix
+  ./getty.nix
+  ./hierarchy.nix
+  ./initrd.nix
+  ./kernel.nix
+  ./networking.nix
+  ./nftables.nix
+  ./openssh.nix
+  ./osctld.nix
+  ./power.nix
+  ./runit.nix
+  ./stage-2.nix
+  ./sysctl.nix
+  ./system-path.nix
+  ./test-agent.nix
+  ./toplevel.nix
+  ./users.nix
+]

@@ -1,0 +1,122 @@
+# Stage 1: finds the root, and gives it to stage 2.
+#
+# On the command line: `root=/dev/…`, a device with the squashfs; `httproot=URL`,
+# where to download it from; `init=`, the system's stage 2;
+# `stage1.fail=shell|reboot`, what to do on a failure.
+{ lib, config, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  busybox = "${pkgs.busybox}/bin/busybox";
+  modules = pkgs.makeModulesClosure {
+    rootModules = config.boot.initrd.kernelModules;
+    kernel = config.boot.kernelPackages.kernel;
+  };
+  lease = pkgs.writeScript "udhcpc-lease" ''
+    #!${busybox} ash
+    [ "$1" = bound ] || exit 0
+    ip addr add $ip/$mask dev $interface
+    [ -z "$router" ] || ip route add default via ''${router%% *}
+    for server in $dns; do echo "nameserver $server"; done > /etc/resolv.conf
+  '';
+  init = pkgs.writeScript "stage-1" ''
+    #!${busybox} ash
+    export PATH=/bin
+    ${busybox} mkdir -p /bin /etc /proc /sys /dev /mnt /run
+    ${busybox} --install -s /bin
+    mount -t proc proc /proc
+    mount -t sysfs sys /sys
+    mount -t devtmpfs dev /dev
+    echo "stage 1, $(cut -d' ' -f1 /proc/uptime) s"
+    mkdir -p /lib
+    ln -s ${modules}/lib/modules /lib/modules
+
+    root= httproot= init= on_failure=ask
+    for word in $(cat /proc/cmdline); do
+      case $word in
+        root=*) root=''${word#root=} ;;
+        httproot=*) httproot=''${word#httproot=} ;;
+        init=*) init=''${word#init=} ;;
+        stage1.fail=*) on_failure=''${word#stage1.fail=} ;;
+      esac
+    done
+
+    failed() {
+      echo "stage 1: $1"
+      while :; do
+        case $on_failure in
+          reboot) reboot -f ;;
+          shell) setsid cttyhack sh; on_failure=ask ;;
+          *)
+            echo -n "s: shell, r: reboot? "
+            read answer || sleep 5
+            case $answer in s) on_failure=shell ;; r) on_failure=reboot ;; esac ;;
+        esac
+      done
+    }
+
+    for module in ${toString config.boot.initrd.kernelModules}; do
+      modprobe $module || failed "no module $module"
+    done
+
+    if [ -n "$httproot" ]; then
+      for interface in $(ls /sys/class/net); do
+        [ $interface != lo ] || continue
+        ip link set $interface up
+        udhcpc -n -q -i $interface -s ${lease} && break
+      done
+      tries=0
+      until wget -O /root.squashfs "$httproot"; do
+        tries=$((tries + 1))
+        [ $tries -lt 3 ] || failed "cannot download $httproot"
+        sleep 2
+      done
+      root=/root.squashfs
+    fi
+
+    # Devices appear on their own time and nothing here tells when.
+    tries=0
+    until [ -e "$root" ]; do
+      tries=$((tries + 1))
+      [ $tries -lt 300 ] || failed "there is no root $root"
+      sleep 0.1
+    done
+
+    mount -t tmpfs -o mode=755,size=75% root /mnt
+    mkdir -p /mnt/nix/store /mnt/nix/.ro /mnt/nix/.rw
+    if [ -b "$root" ]; then
+      mount -t squashfs -o ro $root /mnt/nix/.ro || failed "cannot mount $root"
+    else
+      mv $root /mnt/nix/.root.squashfs
+      mount -o loop,ro -t squashfs /mnt/nix/.root.squashfs /mnt/nix/.ro || failed "cannot mount $root"
+    fi
+    mount -t tmpfs -o mode=755,size=${config.boot.initrd.storeOverlaySize} rw /mnt/nix/.rw
+    mkdir /mnt/nix/.rw/upper /mnt/nix/.rw/work
+    mount -t overlay overlay -o lowerdir=/mnt/nix/.ro,upperdir=/mnt/nix/.rw/upper,workdir=/mnt/nix/.rw/work \
+      /mnt/nix/store || failed "cannot mount the store"
+    [ ! -d /osctl ] || mv /osctl /mnt/nix/.osctl
+    [ -x "/mnt$init" ] || failed "there is no $init in $root"
+    umount /sys /dev
+    umount /proc
+    exec switch_root /mnt $init
+  '';
+in
+{
+  options.boot.initrd = {
+    kernelModules = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "Modules that stage 1 loads.";
+    };
+    storeOverlaySize = mkOption {
+      type = types.str;
+      default = "50%";
+      description = "Most that can be added to the store of a live system.";
+    };
+  };
+  config = {
+    boot.initrd.kernelModules = [ "loop" "squashfs" "overlay" ];
+    system.build.initialRamdisk = pkgs.makeInitrd {
+      contents = [ { object = init; symlink = "/init"; } ];
+    };
+  };
+}

@@ -1,0 +1,35 @@
+# The container daemon.
+{ lib, config, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.osctld;
+  # TOML has JSON's strings, numbers, Booleans and lists.
+  value = it: if lib.isAttrs it then throw "osctld.settings has tables in tables" else builtins.toJSON it;
+  plain = lib.filterAttrs (_: it: !(lib.isAttrs it)) cfg.settings;
+  tables = lib.filterAttrs (_: it: lib.isAttrs it) cfg.settings;
+  lines = set: lib.concatStrings (lib.mapAttrsToList (name: it: "${name} = ${value it}\n") set);
+in
+{
+  options.osctld = {
+    enable = mkOption { type = types.bool; default = true; description = "Whether it runs."; };
+    package = mkOption { type = types.package; default = pkgs.osctl; description = "Where its programs are."; };
+    settings = mkOption {
+      type = types.attrsOf types.unspecified;
+      default = { };
+      description = "What osctld.toml says.";
+    };
+  };
+  config = lib.mkIf cfg.enable {
+    environment.systemPackages = [ cfg.package ];
+    environment.etc."osctl/osctld.toml".text =
+      lines plain + lib.concatStrings (lib.mapAttrsToList (name: set: "[${name}]\n${lines set}") tables);
+    boot.kernelModules = [ "veth" "bridge" "tun" "fuse" "nf_tables" ];
+    runit.stage3 = "timeout 300 osctl shutdown --force || echo 'containers are killed'";
+    runit.services.osctld = {
+      # Containers outlive it.
+      killMode = "process";
+      run = "exec osctld";
+      check = "exec osctl ping > /dev/null 2>&1";
+    };
+  };
+}

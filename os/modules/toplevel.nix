@@ -1,0 +1,44 @@
+# The system: everything that one generation of the host is.
+{ lib, config, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  failed = map (it: it.message) (lib.filter (it: !it.assertion) config.assertions);
+  checked =
+    system:
+    if failed != [ ] then
+      throw "Failed assertions:\n${lib.concatMapStrings (it: "- ${it}\n") failed}"
+    else
+      lib.foldl' (rest: it: builtins.trace "warning: ${it}" rest) system config.warnings;
+in
+{
+  options.system.build = mkOption {
+    type = types.lazyAttrsOf types.unspecified;
+    default = { };
+    description = "What can be built.";
+  };
+  config.system.build.toplevel = checked (
+    pkgs.runCommand "osctl-host-${config.networking.hostName}"
+      {
+        activate = ''
+          #!${pkgs.runtimeShell}
+          export PATH=${config.system.path}/bin
+          ${config.system.activate}
+        '';
+        inherit (config.boot) init;
+        passAsFile = [ "activate" "init" ];
+        inherit (config.system.build) etc services;
+        sw = config.system.path;
+        kernel = config.boot.kernelPackages.kernel;
+      }
+      ''
+        mkdir -p $out
+        sed "s,@out@,$out,g" "$activatePath" > $out/activate
+        sed "s,@out@,$out,g" "$initPath" > $out/init
+        chmod +x $out/activate $out/init
+        ln -s $etc/etc $out/etc
+        ln -s $sw $out/sw
+        ln -s $services $out/services
+        ln -s $kernel/lib/modules $out/kernel-modules
+      ''
+  );
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask os`: builds the host image from Debian's packages with Nix, and
+//! boots it. Owns the order of the steps, the cache's place and our programs.
+
+mod index;
+mod lock;
+mod nix;
+mod qemu;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::check::cargo;
+use crate::error::{FileContext as _, Result};
+use crate::{apt, process, ui, workspace};
+
+/// Programs that the image gets, with the packages they are of.
+const PROGRAMS: &[&str] = &["osctl", "osctld", "osctl-runtime", "osctl-vm-agent"];
+
+/// Arguments of `cargo xtask os`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    /// Build kernel, initrd, squashfs and command line into target/os/dist.
+    Build(Image),
+    /// Boot the image under QEMU, with its serial console on this terminal.
+    Run(RunArgs),
+    /// Write the list of Debian packages anew, from what the mirror has now.
+    Lock,
+}
+
+/// What is built.
+#[derive(Debug, clap::Args)]
+pub struct Image {
+    /// Configuration of the host.
+    #[arg(long, value_name = "FILE", default_value = "os/hosts/vm.nix")]
+    configuration: PathBuf,
+    /// Optimised programs.
+    #[arg(long)]
+    release: bool,
+}
+
+impl Image {
+    /// The host that tests boot.
+    pub fn of_tests() -> Self {
+        Self {
+            configuration: "os/hosts/vm.nix".into(),
+            release: false,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    #[command(flatten)]
+    image: Image,
+    #[command(flatten)]
+    machine: qemu::Machine,
+}
+
+/// Runs one of the tasks.
+pub fn run(args: &Args) -> Result<()> {
+    match &args.task {
+        Task::Build(image) => {
+            let dist = build(image)?;
+            ui::say(dist.display().to_string());
+            Ok(())
+        }
+        Task::Run(args) => {
+            apt::ensure(&[apt::QEMU])?;
+            let dist = build(&args.image)?;
+            qemu::interact(&dist, &args.machine)
+        }
+        Task::Lock => lock::write(&cache().join("lock.json")),
+    }
+}
+
+/// Where things are kept that a later build is quicker with: `os` below
+/// `OSCTL_CACHE`, which is by default in the target directory.
+fn cache() -> PathBuf {
+    let cache = match std::env::var_os("OSCTL_CACHE") {
+        Some(directory) => workspace::root().join(directory),
+        None => workspace::target().join("cache"),
+    };
+    cache.join("os")
+}
+
+/// Builds the image; the directory of what boots.
+pub fn build(image: &Image) -> Result<PathBuf> {
+    apt::require_root("build the host image: Nix works without a daemon")?;
+    apt::ensure(&[apt::NIX, apt::BUSYBOX])?;
+    let cache = cache();
+    fs::create_dir_all(&cache).of("create", &cache)?;
+    let programs = programs(&cache, image.release)?;
+    let lock = cache.join("lock.json");
+    if !lock::is_current(&lock)? {
+        lock::write(&lock)?;
+    }
+    let builder = nix::Builder {
+        cache: &cache,
+        configuration: &workspace::root().join(&image.configuration),
+        programs: &programs,
+        lock: &lock,
+    };
+    let out = workspace::target().join("os/dist");
+    match builder.build("dist", &out)? {
+        nix::Built::Yes => {}
+        nix::Built::ArchiveIsGone => {
+            ui::step("the mirror has other versions by now");
+            lock::write(&lock)?;
+            builder.build("dist", &out)?.or_error()?;
+        }
+    }
+    Ok(out)
+}
+
+/// Builds our programs and puts them, without what debuggers want, into one
+/// directory.
+fn programs(cache: &Path, release: bool) -> Result<PathBuf> {
+    ui::step("building the programs");
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--locked", "--bins"]);
+    for package in ["osctl", "osctld", "osctl-runtime", "osctl-tests"] {
+        build.args(["--package", package]);
+    }
+    if release {
+        build.arg("--release");
+    }
+    process::run(&mut build, "cargo build")?;
+    let profile = if release { "release" } else { "debug" };
+    let directory = cache.join("programs");
+    fs::create_dir_all(&directory).of("create", &directory)?;
+    for program in PROGRAMS {
+        let mut strip = Command::new("strip");
+        strip.arg("-o").arg(directory.join(program));
+        strip.arg(workspace::target().join(profile).join(program));
+        process::run(&mut strip, "strip")?;
+    }
+    Ok(directory)
+}
