@@ -22,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use crate::names::Name;
 use crate::net::Network;
 
+mod calls;
 mod words;
+
+pub use calls::{Clear, Firewall, RuleAdd, RuleDelete, RuleRow, SetPolicy, Show};
 
 use words::shortened;
 
@@ -41,7 +44,18 @@ pub struct InvalidRule {
 
 /// What becomes of a packet.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -55,7 +69,18 @@ pub enum Verdict {
 
 /// Which way a packet goes, seen from the container.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {

@@ -150,6 +150,12 @@ macro_rules! for_each_method {
             ContainerDevicesDelete, $crate::container::DevicesDelete, $crate::daemon::Done, Admin, Once;
             ContainerDevicesChmod, $crate::container::DevicesChmod, $crate::daemon::Done, Admin, Once;
             ContainerDevicesReplace, $crate::container::DevicesReplace, $crate::daemon::Done, Admin, Once;
+            FirewallShow, $crate::firewall::Show, $crate::firewall::Firewall, Read, Once;
+            FirewallRuleAdd, $crate::firewall::RuleAdd, $crate::daemon::Done, Admin, Once;
+            FirewallRuleDelete, $crate::firewall::RuleDelete, $crate::daemon::Done, Admin, Once;
+            FirewallSet, $crate::firewall::SetPolicy, $crate::daemon::Done, Admin, Once;
+            FirewallClear, $crate::firewall::Clear, $crate::daemon::Done, Admin, Once;
+
             NetifList, $crate::netif::List, $crate::netif::Netifs, Read, Once;
             NetifNew, $crate::netif::New, $crate::daemon::Done, Admin, Once;
             NetifDelete, $crate::netif::Delete, $crate::daemon::Done, Admin, Once;

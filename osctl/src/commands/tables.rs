@@ -262,6 +262,18 @@ pub static DEVICE: Table = Table {
     attributes: false,
 };
 
+/// Rules of firewalls.
+pub static FIREWALL_RULE: Table = Table {
+    fields: &[
+        number("number"),
+        text("rule"),
+        number("packets"),
+        field("bytes", Kind::Bytes),
+    ],
+    default: &["number", "rule", "packets", "bytes"],
+    attributes: false,
+};
+
 /// What belongs to an object on the host.
 pub static ASSET: Table = Table {
     fields: &[text("type"), text("path"), text("state"), text("purpose")],

@@ -69,6 +69,7 @@ impl Container {
         };
         if done.is_ok() {
             daemon.book.rename(&self.owner(), &moved.owner());
+            self.forget_firewall(&daemon);
         }
         if let Err(error) = done {
             moved.seen.lock().deleted = true;

@@ -12,6 +12,7 @@ use osctl_api::names::{GroupPath, Hostname, Name};
 use osctl_api::net::IfName;
 use serde::{Deserialize, Serialize};
 
+use super::firewall;
 use super::netif::{self, Netif};
 use crate::error::Error;
 use crate::security::rlimit::{self, Limit};
@@ -74,6 +75,9 @@ pub struct Config {
     /// Network interfaces, in the order in which the container gets them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub netifs: Vec<Netif>,
+    /// Firewall.
+    #[serde(default, skip_serializing_if = "firewall::Config::is_open")]
+    pub firewall: firewall::Config,
     /// Resource limits, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prlimits: BTreeMap<String, Prlimit>,
@@ -106,6 +110,7 @@ impl Config {
             cgparams: Vec::new(),
             devices: Vec::new(),
             netifs: Vec::new(),
+            firewall: firewall::Config::default(),
             prlimits: BTreeMap::new(),
             attrs: BTreeMap::new(),
             moving_to: None,
@@ -278,6 +283,7 @@ impl Config {
         for limit in self.prlimits.values() {
             parse_limit(limit)?;
         }
+        self.firewall.check()?;
         netif::check_all(&self.netifs)
     }
 

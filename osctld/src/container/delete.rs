@@ -100,6 +100,7 @@ impl Container {
         pool.remove_container(&id);
         daemon.book.release(&self.owner());
         daemon.update_bridge_later(&self.config().netifs, &[]).await;
+        self.forget_firewall(&daemon);
         drop(hold);
         pool.drop_user_if_unused(&daemon, &user).await;
         daemon

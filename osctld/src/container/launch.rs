@@ -145,6 +145,7 @@ impl Container {
         user.check_usable()?;
         // Refused when the pool was imported, perhaps, and free by now.
         self.claim_addresses(daemon, &config)?;
+        self.apply_firewall(daemon, &config.firewall)?;
         let (uid_map, gid_map) = (user.uid_map(), user.gid_map());
         let owner = Owner {
             uid: root_of(&uid_map).ok_or_else(|| no_root(&config.user))?,

@@ -5,6 +5,7 @@
 //! no lock: it must get through whatever else hangs.
 
 pub mod config;
+pub mod firewall;
 pub mod init_system;
 pub mod net_state;
 pub mod netif;

@@ -193,7 +193,11 @@ impl Container {
     /// Recognises the interfaces of a container that ran before this daemon did; they are looked
     /// after by [`ensure_all_netifs`] once those of all containers are known.
     pub(super) fn adopt_netifs(self: &Arc<Self>, daemon: &Arc<Daemon>, netns: OwnedFd) {
-        let wanted = self.wanted_netifs(daemon, &self.config());
+        let config = self.config();
+        if let Err(e) = self.apply_firewall(daemon, &config.firewall) {
+            tracing::error!(container = %self.label(), error = %e.chain(), "its firewall can't be applied");
+        }
+        let wanted = self.wanted_netifs(daemon, &config);
         if !wanted.is_empty() {
             daemon.network.adopt(&wanted);
             let netns = Arc::new(netns);

@@ -180,6 +180,8 @@ impl Target {
             ("User", Object::User, "user"),
             ("Group", Object::Group, "group"),
             ("Container", Object::Container, "id"),
+            ("Firewall", Object::Container, "id"),
+            ("Netif", Object::Container, "id"),
         ]
         .into_iter()
         .find(|(prefix, _, _)| method.starts_with(prefix))

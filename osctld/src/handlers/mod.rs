@@ -7,6 +7,7 @@ mod audit;
 mod container;
 mod context;
 mod daemon;
+mod firewall;
 mod group;
 mod id_range;
 mod netif;

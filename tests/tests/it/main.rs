@@ -11,6 +11,7 @@ mod basics;
 mod broken_state;
 mod crash;
 mod entering;
+mod firewall_config;
 mod guest_network;
 mod guest_paths;
 mod guest_paths_network;

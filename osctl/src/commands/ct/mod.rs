@@ -12,6 +12,7 @@ mod access;
 mod devices;
 mod enter;
 mod files;
+mod firewall;
 mod limits;
 mod list;
 mod netif;
@@ -59,6 +60,11 @@ pub const NODES: &[Node] = &[
         &["unset"],
         "Return settings of a container to their defaults",
         unset::NODES,
+    ),
+    noun(
+        &["firewall"],
+        "Manage the firewall of a container",
+        firewall::NODES,
     ),
     noun(
         &["cgparams"],

@@ -1,0 +1,85 @@
+//! Methods of firewalls: parameters and replies.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, FirewallPolicy, FirewallRule, Verdict};
+use crate::names::Ref;
+
+/// Show the firewall of a container
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Show {
+    /// Id of the container
+    pub id: Ref,
+}
+
+/// The firewall of a container.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Firewall {
+    /// What becomes of packets that no rule fits.
+    pub policy: FirewallPolicy,
+    /// The rules in their order: the first one that fits a packet decides.
+    pub rules: Vec<RuleRow>,
+}
+
+/// A rule, and what it has counted since the container was started or its firewall was changed.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RuleRow {
+    /// Its place, from 1.
+    pub number: u32,
+    /// The rule.
+    pub rule: FirewallRule,
+    /// Packets that it has decided about; while the container runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// Their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// Add a rule to the firewall of a container
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RuleAdd {
+    /// Id of the container
+    pub id: Ref,
+    /// The rule
+    pub rule: FirewallRule,
+    /// Its place among the rules, from 1; the last when absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+}
+
+/// Remove a rule from the firewall of a container
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct RuleDelete {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    pub id: Ref,
+    /// Its place among the rules, from 1
+    pub number: u32,
+}
+
+/// Set what becomes of packets that no rule of a container's firewall fits
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct SetPolicy {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    pub id: Ref,
+    /// Which packets: to the container or from it
+    #[arg(value_enum)]
+    pub direction: Direction,
+    /// What becomes of them
+    #[arg(value_enum)]
+    pub verdict: Verdict,
+}
+
+/// Remove all rules from the firewall of a container, and let everything pass
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct Clear {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    pub id: Ref,
+}
