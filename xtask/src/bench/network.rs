@@ -37,6 +37,8 @@ impl Bench {
     fn prepare_network(&self) -> Result<()> {
         for words in [
             &["link", "set", "lo", "up"] as &[&str],
+            // Whom the container answers.
+            &["address", "add", "203.0.113.1/32", "dev", "lo"],
             &["link", "add", BRIDGE, "type", "bridge"],
             &["link", "set", BRIDGE, "up"],
         ] {
