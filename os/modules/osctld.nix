@@ -20,7 +20,12 @@ in
     };
   };
   config = lib.mkIf cfg.enable {
-    environment.systemPackages = [ cfg.package ];
+    # The default bridge gives addresses with dnsmasq.
+    environment.systemPackages = [ cfg.package pkgs.dnsmasq ];
+    users.users.dnsmasq = {
+      uid = 497;
+      description = "dnsmasq";
+    };
     environment.etc."osctl/osctld.toml".text =
       lines plain + lib.concatStrings (lib.mapAttrsToList (name: set: "[${name}]\n${lines set}") tables);
     boot.kernelModules = [ "veth" "bridge" "tun" "fuse" "nf_tables" ];
