@@ -446,12 +446,28 @@ impl Host {
     }
 }
 
+impl Host {
+    /// What serves the default bridge outlives the daemon: after a test that failed, it is there.
+    fn kill_dnsmasq(&self) {
+        let dir = self.run_dir().join("bridge");
+        let pid = std::fs::read_to_string(dir.join("dnsmasq.pid"));
+        let Some(pid) = pid.ok().and_then(|p| p.trim().parse().ok()) else {
+            return;
+        };
+        if processes::cmdline(pid).contains(&dir.display().to_string()) {
+            processes::kill(pid);
+            processes::ended(pid, std::time::Duration::from_secs(5));
+        }
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("--- the daemon's log ends with:\n{}\n---", self.log());
         }
         self.kill_daemon();
+        self.kill_dnsmasq();
         cgroups::remove(&self.cgroup);
         leaks::unmount_below(&self.path(""));
         processes::reap_orphans();

@@ -125,6 +125,16 @@ impl Host {
             &[Errno::ENODEV, Errno::EINVAL],
             format!("look for the other end of {}", link.name),
         );
+        // A bridge whose first port this is sends nothing before it has noticed it; and it does so
+        // in the order of events, after the port.
+        for index in [Some(link.index), link.controller].into_iter().flatten() {
+            batch.add_tolerating(
+                RouteNetlinkMessage::GetLink(brief(indexed(index))),
+                0,
+                &[Errno::ENODEV],
+                format!("look whether {} can send", link.name),
+            );
+        }
         self.run(batch).map(drop)
     }
 

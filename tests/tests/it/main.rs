@@ -21,6 +21,7 @@ mod many;
 mod names;
 mod netif_config;
 mod network;
+mod network_bridge;
 mod restart;
 mod settings;
 mod stopping;

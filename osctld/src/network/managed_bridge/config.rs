@@ -88,7 +88,7 @@ pub fn clients(clients: &[Client]) -> String {
         let v4 = client.addresses.iter().find(|ip| ip.is_ipv4());
         if let Some(ip) = v4 {
             // Writing to a string can't fail.
-            let _ = writeln!(text, "{},{ip},{}", client.hwaddr, name(&client.container));
+            let _ = writeln!(text, "{},{ip}", client.hwaddr);
         }
     }
     text
@@ -145,7 +145,7 @@ mod tests {
             client("tank", "web_1", &["10.0.0.5", "fd00::5"], true),
             client("other", "web_1", &["10.0.0.6"], false),
         ];
-        assert_eq!(clients(&all), "52:54:00:00:00:01,10.0.0.5,web-1\n");
+        assert_eq!(clients(&all), "52:54:00:00:00:01,10.0.0.5\n");
         assert_eq!(
             names(&all, "osctl"),
             "10.0.0.6 web-1.osctl web-1 web-1.other.osctl\n\
