@@ -10,7 +10,6 @@
   ./initrd.nix
   ./kernel.nix
   ./networking.nix
-  ./nftables.nix
   ./openssh.nix
   ./osctld.nix
   ./power.nix

@@ -21,7 +21,7 @@ in
   };
   config = lib.mkIf cfg.enable {
     # The default bridge gives addresses with dnsmasq.
-    environment.systemPackages = [ cfg.package pkgs.dnsmasq ];
+    environment.systemPackages = [ cfg.package pkgs.dnsmasq pkgs.nftables ];
     users.users.dnsmasq = {
       uid = 497;
       description = "dnsmasq";
