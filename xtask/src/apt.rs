@@ -35,6 +35,22 @@ pub const BUSYBOX: Package = Package {
     proof: "/usr/bin/busybox",
 };
 
+/// Serves the default bridge.
+pub const DNSMASQ: Package = Package {
+    name: "dnsmasq-base",
+    proof: "/usr/sbin/dnsmasq",
+};
+/// Shows what there is in the kernel's filters, for tests that look from outside.
+pub const NFTABLES: Package = Package {
+    name: "nftables",
+    proof: "/usr/sbin/nft",
+};
+/// Shows the kernel's links, for tests that look from outside.
+pub const IPROUTE: Package = Package {
+    name: "iproute2",
+    proof: "/sbin/ip",
+};
+
 /// Builds the host image.
 pub const NIX: Package = Package {
     name: "nix-bin",

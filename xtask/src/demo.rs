@@ -13,6 +13,11 @@ use daemon::Daemon;
 
 const POOL: &str = "demo";
 const CONTAINER: &str = "demo";
+/// Its neighbour: on the same bridge, and with an address that the host routes to it.
+const NEIGHBOUR: &str = "demo2";
+const BRIDGE: &str = "osbr0";
+/// One of those that are for examples (RFC 5737).
+const ROUTED: &str = "192.0.2.2";
 const TEMPLATE: &str = "debian/trixie";
 
 /// What waits in the container until its systemd is done, one way or the
@@ -20,6 +25,13 @@ const TEMPLATE: &str = "debian/trixie";
 const WAIT_FOR_BOOT: &str = "\
     for i in $(seq 600); do [ -S /run/systemd/private ] && break; sleep 0.1; done; \
     timeout 120 systemctl is-system-running --wait";
+
+/// What waits in the container until it has an IPv4 address on its interface; it prints that.
+const WAIT_FOR_ADDRESS: &str = "\
+    for i in $(seq 300); do \
+        a=$(hostname -I | tr ' ' '\\n' | grep -m 1 '^10\\.'); \
+        [ -n \"$a\" ] && echo $a && break; sleep 0.1; \
+    done";
 
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
@@ -49,6 +61,7 @@ struct Demo {
 
 impl Demo {
     fn make(&self) -> Result<()> {
+        apt::ensure(&[apt::DNSMASQ, apt::BUSYBOX])?;
         release::build()?;
         let image = template::ensure(TEMPLATE)?;
         self.daemon.ensure_running(&self.programs)?;
@@ -63,19 +76,72 @@ impl Demo {
                 &directory.display().to_string(),
             ])?;
         }
-        if !self.exists(&["ct", "show", CONTAINER])? {
-            ui::step(format!("making container {CONTAINER} of {TEMPLATE}"));
-            let image = image.display().to_string();
-            self.osctl(&["ct", "new", "--from-archive", &image, CONTAINER])?;
+        for container in [CONTAINER, NEIGHBOUR] {
+            if !self.exists(&["ct", "show", container])? {
+                ui::step(format!("making container {container} of {TEMPLATE}"));
+                let image = image.display().to_string();
+                self.osctl(&["ct", "new", "--from-archive", &image, container])?;
+            }
+            let new = ["ct", "netif", "new"];
+            self.interface(
+                container,
+                "eth0",
+                &[&new[..], &["bridge", "--link", BRIDGE]].concat(),
+            )?;
         }
-        if self.state()? != "running" {
-            ui::step(format!("starting container {CONTAINER}"));
-            self.osctl(&["ct", "start", CONTAINER])?;
+        if self.interface(NEIGHBOUR, "eth1", &["ct", "netif", "new", "routed"])? {
+            self.osctl(&["ct", "netif", "ip", "add", NEIGHBOUR, "eth1", ROUTED])?;
+        }
+        for container in [NEIGHBOUR, CONTAINER] {
+            if self.state(container)? != "running" {
+                ui::step(format!("starting container {container}"));
+                self.osctl(&["ct", "start", container])?;
+            }
         }
         ui::step("waiting until its systemd has started everything");
         self.judge_boot()?;
+        self.judge_network()?;
         ui::step("done");
         self.show(&image.display().to_string())
+    }
+
+    /// Makes an interface, unless the container has one of that name; says whether it had not.
+    fn interface(&self, container: &str, name: &str, new: &[&str]) -> Result<bool> {
+        let list = ["ct", "netif", "ls", "-H", "-o", "name", container];
+        let has = process::output(&mut self.command(&list), "osctl ct netif ls")?;
+        if has.lines().any(|line| line.trim() == name) {
+            return Ok(false);
+        }
+        self.osctl(&[new, &[container, name]].concat())?;
+        Ok(true)
+    }
+
+    /// Whether the network does what it is for.
+    fn judge_network(&self) -> Result<()> {
+        ui::step("waiting for the network");
+        let address = self.inside(&["sh", "-c", WAIT_FOR_ADDRESS])?;
+        let address = address.trim();
+        if address.is_empty() {
+            return Err(Error::Other(format!(
+                "container {CONTAINER} got no address"
+            )));
+        }
+        ui::detail(format!("{CONTAINER} has the address {address}, by DHCP"));
+        let name = format!("{NEIGHBOUR}.osctl");
+        let found = self.inside(&["getent", "hosts", &name])?;
+        ui::detail(format!("{CONTAINER} knows {name} as {}", found.trim()));
+        if found.trim().is_empty() {
+            return Err(Error::Other(format!(
+                "container {CONTAINER} does not find {name}"
+            )));
+        }
+        for address in [address, ROUTED] {
+            let mut ping = Command::new("busybox");
+            ping.args(["ping", "-c", "1", "-W", "10", address]);
+            process::output(&mut ping, &format!("ping {address}"))?;
+            ui::detail(format!("the host reaches {address}"));
+        }
+        Ok(())
     }
 
     fn judge_boot(&self) -> Result<()> {
@@ -98,10 +164,14 @@ impl Demo {
     }
 
     fn show(&self, image: &str) -> Result<()> {
-        for arguments in [["ct", "ls", ""], ["ct", "show", CONTAINER]] {
-            let arguments: Vec<&str> = arguments.into_iter().filter(|it| !it.is_empty()).collect();
+        let list = "id,state,memory,cpu_us,nproc";
+        let netifs = "ctid,name,type,link,addresses,leases";
+        for arguments in [
+            &["ct", "ls", "-o", list][..],
+            &["ct", "netif", "ls", "-o", netifs],
+        ] {
             ui::say(format!("\n$ osctl {}", arguments.join(" ")));
-            ui::say(process::output(&mut self.command(&arguments), "osctl")?.trim_end());
+            ui::say(process::output(&mut self.command(arguments), "osctl")?.trim_end());
         }
         ui::say(format!(
             "\nFor these commands in your shell:\n\
@@ -138,9 +208,9 @@ impl Demo {
     }
 
     /// State of the container.
-    fn state(&self) -> Result<String> {
+    fn state(&self, container: &str) -> Result<String> {
         let text = process::output(
-            &mut self.command(&["--json", "ct", "show", CONTAINER]),
+            &mut self.command(&["--json", "ct", "show", container]),
             "osctl",
         )?;
         let shown: Shown = serde_json::from_str(&text)

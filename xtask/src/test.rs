@@ -14,6 +14,9 @@ const PACKAGES: &[apt::Package] = &[
     apt::MMDEBSTRAP,
     apt::KEYRING_TRIXIE,
     apt::ZSTD,
+    apt::DNSMASQ,
+    apt::NFTABLES,
+    apt::IPROUTE,
 ];
 
 /// The images the tests make containers from.

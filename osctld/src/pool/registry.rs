@@ -330,7 +330,10 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
     let stopped = how.stop.is_some();
     let last = daemon.pools.read().is_empty();
     blocking(move || {
-        task_daemon.update_bridge();
+        // Those that go on running need it.
+        if stopped {
+            task_daemon.update_bridge();
+        }
         if stopped && let Err(e) = task_daemon.cgroups.remove_pool(task_pool.name.as_str()) {
             tracing::warn!("pool {}: {}", task_pool.name, chain(&e));
         }
