@@ -25,7 +25,10 @@ use crate::net::Network;
 mod calls;
 mod words;
 
-pub use calls::{Clear, Firewall, RuleAdd, RuleDelete, RuleRow, SetPolicy, Show};
+pub use calls::{
+    AddressSet, AddressSets, Clear, Firewall, RuleAdd, RuleDelete, RuleRow, SetAdd, SetDelete,
+    SetList, SetNew, SetPolicy, SetRemove, SetShow, Show,
+};
 
 use words::shortened;
 

@@ -155,6 +155,12 @@ macro_rules! for_each_method {
             FirewallRuleDelete, $crate::firewall::RuleDelete, $crate::daemon::Done, Admin, Once;
             FirewallSet, $crate::firewall::SetPolicy, $crate::daemon::Done, Admin, Once;
             FirewallClear, $crate::firewall::Clear, $crate::daemon::Done, Admin, Once;
+            FirewallSetNew, $crate::firewall::SetNew, $crate::daemon::Done, Admin, Once;
+            FirewallSetDelete, $crate::firewall::SetDelete, $crate::daemon::Done, Admin, Once;
+            FirewallSetList, $crate::firewall::SetList, $crate::firewall::AddressSets, Read, Once;
+            FirewallSetShow, $crate::firewall::SetShow, $crate::firewall::AddressSet, Read, Once;
+            FirewallSetAdd, $crate::firewall::SetAdd, $crate::daemon::Done, Admin, Once;
+            FirewallSetRemove, $crate::firewall::SetRemove, $crate::daemon::Done, Admin, Once;
 
             NetifList, $crate::netif::List, $crate::netif::Netifs, Read, Once;
             NetifNew, $crate::netif::New, $crate::daemon::Done, Admin, Once;

@@ -1,5 +1,6 @@
 //! The container daemon.
 
+pub mod address_set;
 pub mod assets;
 pub mod attrs;
 pub mod autostart;

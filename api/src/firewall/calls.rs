@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Direction, FirewallPolicy, FirewallRule, Verdict};
-use crate::names::Ref;
+use crate::names::{Name, Ref};
+use crate::net::Network;
 
 /// Show the firewall of a container
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -82,4 +83,87 @@ pub struct Clear {
     /// Id of the container
     #[arg(value_name = "CTID")]
     pub id: Ref,
+}
+
+/// A named set of addresses.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AddressSet {
+    /// Its pool.
+    pub pool: Name,
+    /// Its name, as rules have it behind `@`.
+    pub name: Name,
+    /// The addresses.
+    pub addresses: Vec<Network>,
+    /// Containers whose firewalls use it.
+    pub used_by: Vec<Name>,
+}
+
+/// Make a named set of addresses, for rules of firewalls to use as `@NAME`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct SetNew {
+    /// Name of the set
+    #[arg(value_name = "SET")]
+    pub set: Ref,
+    /// Addresses and networks
+    #[arg(value_name = "ADDR")]
+    #[serde(default)]
+    pub addresses: Vec<Network>,
+}
+
+/// Delete a named set of addresses that no firewall uses
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct SetDelete {
+    /// Name of the set
+    #[arg(value_name = "SET")]
+    pub set: Ref,
+}
+
+/// List named sets of addresses
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SetList {
+    /// Of this pool
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
+}
+
+/// Reply of `FirewallSetList`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AddressSets {
+    /// The sets.
+    pub sets: Vec<AddressSet>,
+}
+
+/// Show a named set of addresses
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct SetShow {
+    /// Name of the set
+    #[arg(value_name = "SET")]
+    pub set: Ref,
+}
+
+/// Add addresses to a named set
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct SetAdd {
+    /// Name of the set
+    #[arg(value_name = "SET")]
+    pub set: Ref,
+    /// Addresses and networks
+    #[arg(value_name = "ADDR", required = true)]
+    pub addresses: Vec<Network>,
+}
+
+/// Remove addresses from a named set
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+#[group(skip)]
+pub struct SetRemove {
+    /// Name of the set
+    #[arg(value_name = "SET")]
+    pub set: Ref,
+    /// Addresses and networks
+    #[arg(value_name = "ADDR", required = true)]
+    pub addresses: Vec<Network>,
 }

@@ -1,9 +1,10 @@
 //! The commands, noun by noun, and the tree that they form.
 
-use osctl_api::{container, daemon, group, id_range, netif, pool, user};
+use osctl_api::{container, daemon, firewall, group, id_range, netif, pool, user};
 
 use crate::tree::{Node, group as noun, verb};
 
+mod address_sets;
 mod args;
 mod assets;
 pub mod ct;
@@ -67,6 +68,15 @@ pub const ROOT: &[Node] = &[
         &["group"],
         "Manage groups, whose limits containers share",
         GROUP,
+    ),
+    noun(
+        &["firewall"],
+        "Manage what firewalls of containers share",
+        &[noun(
+            &["set"],
+            "Manage named sets of addresses",
+            address_sets::NODES,
+        )],
     ),
     verb::<monitor::Monitor>(&["monitor"]),
     verb::<daemon::History>(&["history"]),
@@ -205,6 +215,10 @@ done! {
     container::DevicesChmod { id };
     container::RecoverState { id };
     container::RecoverCleanup { id };
+    firewall::SetNew { set };
+    firewall::SetDelete { set };
+    firewall::SetAdd { set };
+    firewall::SetRemove { set };
     netif::Delete { id };
     netif::Rename { id };
     netif::IpAdd { id };

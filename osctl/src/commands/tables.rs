@@ -360,3 +360,15 @@ pub static NETIF_ROUTE: Table = Table {
     default: &["pool", "ctid", "netif", "addr", "via"],
     attributes: false,
 };
+
+/// Named sets of addresses.
+pub static ADDRESS_SET: Table = Table {
+    fields: &[
+        text("pool"),
+        text("name"),
+        list("addresses"),
+        list("used_by"),
+    ],
+    default: &["pool", "name", "addresses", "used_by"],
+    attributes: false,
+};

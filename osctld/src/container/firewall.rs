@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use osctl_api::firewall::{self as api, FirewallPolicy, FirewallRule, State};
+use osctl_api::names::Name;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::Request;
 use super::{Container, blocking};
+use crate::address_set::kernel_name;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::network::firewall::{Direction, Firewall, Peer, Rule, States, Verdict};
+use crate::pool::Pool;
 
 /// Most rules of a container.
 const MAX_RULES: usize = 256;
@@ -29,7 +32,7 @@ impl Config {
     /// Checks it by the rules that hold for commands.
     ///
     /// # Errors
-    /// `InvalidArgument`; `NotFound` for a set of addresses, since there are none.
+    /// `InvalidArgument`.
     pub fn check(&self) -> Result<(), Error> {
         if self.rules.len() > MAX_RULES {
             return Err(Error::invalid(format!(
@@ -37,10 +40,18 @@ impl Config {
                 self.rules.len()
             )));
         }
-        match self.rules.iter().find_map(|r| r.sets().next()) {
+        Ok(())
+    }
+
+    /// Checks that the sets of addresses exist that it uses. Blocks.
+    fn check_sets(&self, pool: &Pool) -> Result<(), Error> {
+        let mut sets = self.rules.iter().flat_map(FirewallRule::sets);
+        match sets.find(|set| !pool.has_address_set(set)) {
             Some(set) => Err(Error::not_found(format!(
-                "address set @{set} does not exist"
-            ))),
+                "address set {}:@{set} does not exist",
+                pool.name
+            ))
+            .hint("make it with `osctl firewall set new`")),
             None => Ok(()),
         }
     }
@@ -50,9 +61,9 @@ impl Config {
         *self == Config::default()
     }
 
-    fn compiled(&self) -> Option<Firewall> {
+    fn compiled(&self, pool: &Name) -> Option<Firewall> {
         (!self.is_open()).then(|| Firewall {
-            rules: self.rules.iter().map(rule).collect(),
+            rules: self.rules.iter().map(|r| rule(r, pool)).collect(),
             incoming: verdict(self.policy.incoming),
             outgoing: verdict(self.policy.outgoing),
         })
@@ -67,11 +78,11 @@ fn verdict(verdict: api::Verdict) -> Verdict {
     }
 }
 
-fn rule(rule: &FirewallRule) -> Rule {
+fn rule(rule: &FirewallRule, pool: &Name) -> Rule {
     let peers = |all: &[api::Peer]| {
         let peer = |p: &api::Peer| match p {
             api::Peer::Network(network) => Peer::Network(*network),
-            api::Peer::Set(set) => Peer::Set(set.to_string()),
+            api::Peer::Set(set) => Peer::Set(kernel_name(pool, set)),
         };
         all.iter().map(peer).collect()
     };
@@ -106,7 +117,7 @@ impl Container {
     pub(super) fn apply_firewall(&self, daemon: &Daemon, firewall: &Config) -> Result<(), Error> {
         daemon
             .network
-            .set_firewall(&self.owner(), firewall.compiled())
+            .set_firewall(&self.owner(), firewall.compiled(&self.pool))
     }
 
     /// It does not need a firewall any more: it has no interfaces either.
@@ -127,10 +138,13 @@ impl Container {
     ) -> Result<(), Error> {
         self.judge(Request::Configure, "configure")?;
         let _hold = self.hold("ct firewall")?;
-        let (daemon, _pool) = self.home()?;
+        let (daemon, pool) = self.home()?;
+        // None of the sets that it uses goes meanwhile.
+        let _sets = pool.address_sets.lock().await;
         let (before, after) = self
             .reconfigure(|config| {
                 change(&mut config.firewall)?;
+                config.firewall.check_sets(&pool)?;
                 config.firewall.check()
             })
             .await?;

@@ -3,6 +3,7 @@
 //! It owns dispatch and what is the same for all methods: parsing parameters, events and history
 //! of what was done, encoding the reply. A method without a handler does not compile.
 
+mod address_set;
 mod audit;
 mod container;
 mod context;

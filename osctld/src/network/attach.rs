@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipnet::IpNet;
-use osctl_api::net::IfName;
+use osctl_api::net::{IfName, Network as Prefix};
 
 use super::filter::{AddressSets, Filtered, Filters};
 use super::firewall::Firewall;
@@ -118,10 +118,25 @@ impl Network {
         filtered
     }
 
-    /// Takes note of the named sets of addresses that firewalls use; [`Network::refilter`] makes
-    /// them.
-    pub fn set_address_sets(&self, sets: AddressSets) {
-        *self.sets.lock() = sets;
+    /// Makes a named set of addresses, which firewalls use, what it is wanted to be; without
+    /// addresses (which is not the same as with none) there is none of that name.
+    ///
+    /// # Errors
+    /// `Backend` when the kernel refuses it, also when a firewall uses one that goes.
+    pub fn put_address_set(&self, name: &str, addresses: Option<Vec<Prefix>>) -> Result<()> {
+        let mut sets = self.sets.lock();
+        if let Ok(filters) = &self.filters {
+            let put = match &addresses {
+                Some(addresses) => filters.set(name, addresses),
+                None => filters.remove_set(name),
+            };
+            put.map_err(|e| Error::backend("the set of addresses can't be changed", e))?;
+        }
+        match addresses {
+            Some(addresses) => sets.insert(name.to_owned(), addresses),
+            None => sets.remove(name),
+        };
+        Ok(())
     }
 
     /// Does what can be done before the container's namespace is there: says what may go through

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::store::{Document, Objects};
-use crate::{container, group, id_range, store, user};
+use crate::{address_set, container, group, id_range, store, user};
 
 /// Key of the pool's settings.
 pub(super) const SETTINGS: &str = "config";
@@ -31,6 +31,8 @@ pub struct Conf {
     pub groups: Objects<group::Config>,
     /// Containers.
     pub containers: Objects<container::config::Config>,
+    /// Address sets of firewalls.
+    pub address_sets: Objects<address_set::Config>,
     /// What is remembered of the network of containers.
     pub net: Objects<container::net_state::NetState>,
 }
@@ -45,6 +47,7 @@ impl Conf {
             users: Objects::open(conf.join("user"))?,
             groups: Objects::open(conf.join("group"))?,
             containers: Objects::open(conf.join("ct"))?,
+            address_sets: Objects::open(conf.join("firewall-set"))?,
             net: Objects::open(conf.join("net"))?,
         })
     }

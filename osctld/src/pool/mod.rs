@@ -58,6 +58,8 @@ pub struct Pool {
     pub id_ranges: RwLock<BTreeMap<Name, Arc<IdRange>>>,
     /// Groups.
     pub groups: Groups,
+    /// Held while address sets are changed.
+    pub address_sets: tokio::sync::Mutex<()>,
     /// Containers, by id.
     pub containers: RwLock<BTreeMap<Name, Arc<Container>>>,
     /// Containers that wait to be started.

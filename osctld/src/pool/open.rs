@@ -81,6 +81,7 @@ impl Pool {
             emptying: AtomicU8::new(super::trash::IDLE),
             settings: RwLock::new(Arc::new(settings)),
             changing: tokio::sync::Mutex::default(),
+            address_sets: tokio::sync::Mutex::default(),
             state: RwLock::new(State::Importing),
             problems: RwLock::new(loading.problems),
             left_users: Mutex::new(left_users),

@@ -16,7 +16,7 @@ use crate::error::{Error, Result, chain};
 use crate::events::Change;
 use crate::id_range::{self, Table};
 use crate::storage::DirStorage;
-use crate::{group, user};
+use crate::{address_set, group, user};
 
 /// Makes a directory a pool and imports it.
 ///
@@ -241,6 +241,7 @@ async fn load(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
         if let Err(e) = made {
             task_pool.add_problem(run_dir.display().to_string(), e.to_string());
         }
+        address_set::load(&task_daemon, &task_pool);
         for path in task_pool.groups.paths() {
             if let Err(e) = group::ensure_cgroup(&task_daemon, &task_pool, &path) {
                 task_pool.add_problem(format!("group {path}"), e.chain());
@@ -330,9 +331,10 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
     let stopped = how.stop.is_some();
     let last = daemon.pools.read().is_empty();
     blocking(move || {
-        // Those that go on running need it.
+        // Those that go on running need both.
         if stopped {
             task_daemon.update_bridge();
+            address_set::unload(&task_daemon, &task_pool);
         }
         if stopped && let Err(e) = task_daemon.cgroups.remove_pool(task_pool.name.as_str()) {
             tracing::warn!("pool {}: {}", task_pool.name, chain(&e));

@@ -22,6 +22,7 @@ mod names;
 mod netif_config;
 mod network;
 mod network_bridge;
+mod network_firewall;
 mod restart;
 mod settings;
 mod stopping;
