@@ -167,7 +167,7 @@ fn lives(release: &str, variant: &str, asks: Asks, configured: &str) {
             "needs the image {name}: cargo xtask template debian/{release}/{variant}"
         );
     };
-    let _dnsmasq = Dnsmasq::start(&host);
+    let dnsmasq = Dnsmasq::start(&host);
     let [fixed, routed] = ["fixed", "routed"].map(|id| host.ct_from(id, &image));
     let asking = match asks {
         Asks::Guest => Some(host.ct_from("asking", &image)),
@@ -275,6 +275,7 @@ fn lives(release: &str, variant: &str, asks: Asks, configured: &str) {
         wait::find(LONG, empty).is_some(),
         "the trash is not emptied"
     );
+    drop(dnsmasq);
     host.assert_clean();
 }
 
