@@ -52,12 +52,14 @@ impl Daemon {
     /// # Errors
     /// Why it can't be.
     pub fn ensure_bridge(&self) -> Result<()> {
+        let _changing = self.bridge.changing();
         self.bridge
             .ensure(self.network.host(), &self.bridge_clients())
     }
 
     /// Tells the default bridge who is on it now; without anybody there is none. Blocks.
     pub fn update_bridge(&self) {
+        let _changing = self.bridge.changing();
         let clients = self.bridge_clients();
         let updated = match clients.is_empty() {
             true => self.bridge.remove(self.network.host()),
@@ -116,6 +118,10 @@ pub(super) async fn watch(daemon: Arc<Daemon>) {
             false => (pause * 2).clamp(Duration::from_millis(50), LONGEST),
         };
         tokio::time::sleep(pause).await;
+        if running.borrow().is_some() {
+            // Somebody else was quicker.
+            continue;
+        }
         let revived = blocking(move || this.bridge.revive());
         if let Err(e) = revived.await {
             tracing::error!("nothing answers on the default bridge: {}", e.chain());

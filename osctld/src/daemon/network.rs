@@ -55,12 +55,18 @@ async fn keep_filters(daemon: Arc<Daemon>, monitor: Monitor) {
             return;
         }
         tracing::warn!("somebody changed the filters of containers: they are made anew");
-        let network = Arc::clone(&daemon);
-        if let Err(e) = blocking(move || network.network.refilter()).await {
-            tracing::error!(error = %e.chain(), "the filters of containers are not as they should be");
+        loop {
+            let network = Arc::clone(&daemon);
+            let refiltered = blocking(move || network.network.refilter()).await;
+            // Whoever changes them again and again is not to keep the host busy.
+            tokio::time::sleep(FILTER_PAUSE).await;
+            match refiltered {
+                Ok(()) => break,
+                Err(e) => {
+                    tracing::error!(error = %e.chain(), "the filters of containers are not as they should be");
+                }
+            }
         }
-        // Whoever changes them again and again is not to keep the host busy.
-        tokio::time::sleep(FILTER_PAUSE).await;
     }
 }
 

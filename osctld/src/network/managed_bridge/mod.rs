@@ -57,6 +57,7 @@ pub struct ManagedBridge {
     store: Objects<Networks>,
     dnsmasq: Dnsmasq,
     state: Mutex<State>,
+    changing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +88,7 @@ impl ManagedBridge {
             store: Objects::open(state_dir).map_err(|e| cannot("read the networks of", e))?,
             dnsmasq: Dnsmasq::new(run_dir),
             state: Mutex::default(),
+            changing: Mutex::default(),
         })
     }
 
@@ -152,6 +154,11 @@ impl ManagedBridge {
             }
         };
         Ok(Networks { v4, v6 })
+    }
+
+    /// Held from looking who is on it until that is so: else who looked first might come last.
+    pub fn changing(&self) -> impl Drop + '_ {
+        self.changing.lock()
     }
 
     /// Makes sure that it is there, with its addresses, and serves.
