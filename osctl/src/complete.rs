@@ -1,6 +1,7 @@
 //! Completion for shells. The shell asks this program, which asks the daemon for names: quickly,
 //! and silently when there is no answer.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use osctl_api::client::Client;
-use osctl_api::{Method, container, group, id_range, pool, user};
+use osctl_api::{Method, container, firewall, group, id_range, netif, pool, user};
 
 use crate::cli::default_socket;
 use crate::commands::generate::Shell;
@@ -77,11 +78,14 @@ fn with_completer(arg: Arg, makes_names: bool) -> Arg {
     let names = |list: fn() -> Vec<String>| {
         ArgValueCandidates::new(move || list().into_iter().map(CompletionCandidate::new).collect())
     };
-    let shows_ctid = arg
-        .get_value_names()
-        .is_some_and(|n| n.iter().any(|n| n == "CTID"));
+    let shows = |name: &str| {
+        arg.get_value_names()
+            .is_some_and(|n| n.iter().any(|n| n == name))
+    };
     match arg.get_id().as_str() {
-        "id" | "ids" if shows_ctid => arg.add(names(containers)),
+        "id" | "ids" if shows("CTID") => arg.add(names(containers)),
+        "name" if shows("IFNAME") => arg.add(names(netifs)),
+        "set" => arg.add(names(address_sets)),
         "pool" | "pools" | "g_pool" => arg.add(names(pools)),
         "user" | "users" => arg.add(names(users)),
         "group" | "groups" => arg.add(names(groups)),
@@ -114,6 +118,20 @@ fn containers() -> Vec<String> {
     let reply = ask(container::List::default());
     let all = reply.map(|r| r.containers).unwrap_or_default();
     all.into_iter().map(|c| c.id.to_string()).collect()
+}
+
+/// Of all containers: which one is meant is not known here.
+fn netifs() -> Vec<String> {
+    let reply = ask(netif::List::default());
+    let all = reply.map(|r| r.netifs).unwrap_or_default();
+    let names = all.into_iter().map(|n| n.name.to_string());
+    names.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn address_sets() -> Vec<String> {
+    let reply = ask(firewall::SetList::default());
+    let all = reply.map(|r| r.sets).unwrap_or_default();
+    all.into_iter().map(|s| s.name.to_string()).collect()
 }
 
 fn pools() -> Vec<String> {

@@ -426,6 +426,9 @@ fn processes_are_filtered() {
 fn completion_knows_names_and_is_silent_without_a_daemon() {
     let fake = Fake::start(|conn, request| match &*request.method {
         "ContainerList" => conn.reply(&json!({"containers": [container("web1")]})),
+        "FirewallSetList" => conn.reply(&json!({"sets": [
+            {"pool": "tank", "name": "office", "addresses": [], "used_by": []}
+        ]})),
         _ => conn.error(&Error::new(Code::Internal, "x")),
     });
     let complete = |socket: &std::path::Path, words: &[&str]| {
@@ -441,6 +444,7 @@ fn completion_knows_names_and_is_silent_without_a_daemon() {
     assert!(started.contains("web1"), "{started:?}");
     assert!(!complete(fake.socket(), &["ct", "new", ""]).contains("web1"));
     assert!(complete(fake.socket(), &["ct", "st"]).contains("start"));
+    assert!(complete(fake.socket(), &["firewall", "set", "show", ""]).contains("office"));
     complete(fake.socket(), &["pool", "show", ""]);
     complete(&fake.dir().join("none"), &["ct", "start", ""]);
     for shell in ["bash", "zsh", "fish"] {

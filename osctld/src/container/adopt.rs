@@ -49,8 +49,8 @@ pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
     for (id, config, generation) in configs {
         let container = Container::new(daemon, pool, id, config, generation, State::Stopped);
         if pool.add_container(&container).is_ok() {
-            if let Err(e) = container.claim_addresses(daemon, &container.config()) {
-                pool.add_problem(format!("container {}", container.id), e.chain());
+            for conflict in container.claim_possible(daemon) {
+                pool.add_problem(format!("container {}", container.id), conflict.to_string());
             }
             let daemon = Arc::clone(daemon);
             tasks.spawn(async move { container.adopt(&daemon).await });

@@ -144,7 +144,7 @@ impl Container {
         })?;
         user.check_usable()?;
         // Refused when the pool was imported, perhaps, and free by now.
-        self.claim_addresses(daemon, &config)?;
+        self.claim_addresses(daemon)?;
         self.apply_firewall(daemon, &config.firewall)?;
         let (uid_map, gid_map) = (user.uid_map(), user.gid_map());
         let owner = Owner {

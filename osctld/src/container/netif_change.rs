@@ -114,13 +114,18 @@ impl Container {
     ///
     /// # Errors
     /// `AlreadyExists` when another container has one of them.
-    pub(super) fn claim_addresses(&self, daemon: &Daemon, config: &Config) -> Result<(), Error> {
-        if config.netifs.is_empty() {
-            return Ok(());
-        }
-        let claims = claims(daemon, &self.owner(), &config.netifs);
-        daemon.book.claim(&self.owner(), claims)?;
-        Ok(())
+    pub(super) fn claim_addresses(&self, daemon: &Daemon) -> Result<(), Error> {
+        let owner = self.owner();
+        let claims = claims(daemon, &owner, &self.config().netifs);
+        Ok(daemon.book.claim(&owner, claims)?)
+    }
+
+    /// Claims the addresses of those of its interfaces that share none with another container, of
+    /// a container that was loaded. Says what is not claimed.
+    pub(super) fn claim_possible(&self, daemon: &Daemon) -> Vec<Conflict> {
+        let owner = self.owner();
+        let claims = claims(daemon, &owner, &self.config().netifs);
+        daemon.book.claim_possible(&owner, claims)
     }
 
     /// Changes its interfaces by `change`, keeps them, and applies that to what runs.
@@ -136,17 +141,28 @@ impl Container {
         self.judge(Request::Configure, "configure")?;
         let _hold = self.hold(operation)?;
         let (daemon, _pool) = self.home()?;
-        let (before, after) = self.keep_netifs(&daemon, change).await?;
-        if self.run().is_some() && self.is_on_bridge(&daemon) {
-            let daemon = Arc::clone(&daemon);
+        let changed = self.change_held(&daemon, change).await;
+        // Until here it had the addresses of before and after: nobody gets what it may go back to.
+        self.claim_possible(&daemon);
+        changed
+    }
+
+    async fn change_held(
+        self: &Arc<Self>,
+        daemon: &Arc<Daemon>,
+        change: impl FnOnce(&mut Config) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (before, after) = self.keep_netifs(daemon, change).await?;
+        if self.run().is_some() && self.is_on_bridge(daemon) {
+            let daemon = Arc::clone(daemon);
             blocking(move || daemon.ensure_bridge()).await?;
         }
         if let Some(run) = self.run()
             && let Err(error) = self.apply_netifs(&run, &after).await
         {
-            return Err(self.undo_netifs(&daemon, &run, &before, error).await);
+            return Err(self.undo_netifs(daemon, &run, &before, error).await);
         }
-        self.tell_changes(&daemon, &before.netifs, &after.netifs);
+        self.tell_changes(daemon, &before.netifs, &after.netifs);
         daemon
             .update_bridge_later(&before.netifs, &after.netifs)
             .await;
@@ -179,29 +195,21 @@ impl Container {
         }
     }
 
-    /// Changes the configuration, with the addresses claimed first.
+    /// Changes the configuration, with the addresses claimed first beside those it had.
     async fn keep_netifs(
         self: &Arc<Self>,
         daemon: &Arc<Daemon>,
         change: impl FnOnce(&mut Config) -> Result<(), Error>,
     ) -> Result<(Arc<Config>, Arc<Config>), Error> {
         let owner = self.owner();
-        let mut claimed = None;
-        let kept = self
-            .reconfigure(|config| {
-                change(config)?;
-                lease_addresses(daemon, &owner, &mut config.netifs)?;
-                netif::check_all(&config.netifs)?;
-                let claims = claims(daemon, &owner, &config.netifs);
-                claimed = Some(daemon.book.claim(&owner, claims)?);
-                Ok(())
-            })
-            .await;
-        if let (Err(_), Some(before)) = (&kept, claimed) {
-            // What was its own a moment ago: nobody else can have it by now, unless it did before.
-            drop(daemon.book.claim(&owner, before));
-        }
-        kept
+        self.reconfigure(|config| {
+            change(config)?;
+            lease_addresses(daemon, &owner, &mut config.netifs)?;
+            netif::check_all(&config.netifs)?;
+            let claims = claims(daemon, &owner, &config.netifs);
+            Ok(daemon.book.claim_more(&owner, claims)?)
+        })
+        .await
     }
 
     fn tell_changes(&self, daemon: &Daemon, before: &[Netif], after: &[Netif]) {

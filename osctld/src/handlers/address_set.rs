@@ -13,12 +13,14 @@ use crate::error::{Error, Result};
 use crate::pool::Pool;
 
 /// The pool that has the set.
-fn find(cx: &Context, set: &Ref) -> Result<Arc<Pool>> {
-    let get = |p: &Pool| p.has_address_set(&set.name).then_some(());
-    let found = cx
-        .daemon
-        .find(set.pool.as_ref(), "address set", &set.name, get);
-    found.map(|(pool, ())| pool)
+async fn find(cx: &Context, set: &Ref) -> Result<Arc<Pool>> {
+    let (daemon, set) = (Arc::clone(&cx.daemon), set.clone());
+    blocking(move || {
+        let get = |p: &Pool| p.has_address_set(&set.name).then_some(());
+        let found = daemon.find(set.pool.as_ref(), "address set", &set.name, get);
+        found.map(|(pool, ())| pool)
+    })
+    .await
 }
 
 impl Handle for api::SetNew {
@@ -32,7 +34,7 @@ impl Handle for api::SetNew {
 
 impl Handle for api::SetDelete {
     async fn handle(self, cx: &mut Context) -> Result<Done> {
-        let pool = find(cx, &self.set)?;
+        let pool = find(cx, &self.set).await?;
         let _in = pool.enter()?;
         address_set::delete(&cx.daemon, &pool, self.set.name).await?;
         Ok(Done {})
@@ -56,14 +58,14 @@ impl Handle for api::SetList {
 
 impl Handle for api::SetShow {
     async fn handle(self, cx: &mut Context) -> Result<api::AddressSet> {
-        let pool = find(cx, &self.set)?;
+        let pool = find(cx, &self.set).await?;
         address_set::show(&pool, self.set.name).await
     }
 }
 
 impl Handle for api::SetAdd {
     async fn handle(self, cx: &mut Context) -> Result<Done> {
-        let pool = find(cx, &self.set)?;
+        let pool = find(cx, &self.set).await?;
         let _in = pool.enter()?;
         let more = self.addresses;
         address_set::change(&cx.daemon, &pool, self.set.name, |all| {
@@ -77,7 +79,7 @@ impl Handle for api::SetAdd {
 
 impl Handle for api::SetRemove {
     async fn handle(self, cx: &mut Context) -> Result<Done> {
-        let pool = find(cx, &self.set)?;
+        let pool = find(cx, &self.set).await?;
         let _in = pool.enter()?;
         let less = self.addresses;
         address_set::change(&cx.daemon, &pool, self.set.name, move |all| {

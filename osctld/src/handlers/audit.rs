@@ -107,7 +107,8 @@ impl Running {
     fn end(mut self, error: Option<&Error>) -> Option<(Arc<Pool>, HistoryEntry)> {
         // What the call made is on a pool only now.
         self.target = self.target.resolved(&self.daemon);
-        if self.target.pool.is_none() && self.method.ends_with("New") {
+        let on_default = self.method.ends_with("New") || self.target.object == Object::AddressSet;
+        if self.target.pool.is_none() && on_default {
             let default = self.daemon.default_pool();
             self.target.pool = default.ok().map(|p| p.name.clone());
         }
@@ -152,6 +153,7 @@ enum Object {
     User,
     Group,
     Container,
+    AddressSet,
 }
 
 #[derive(Debug, Clone)]
@@ -159,6 +161,8 @@ struct Target {
     object: Object,
     pool: Option<Name>,
     id: Option<String>,
+    /// Which one of the container's interfaces.
+    netif: Option<String>,
 }
 
 impl std::fmt::Display for Target {
@@ -168,6 +172,10 @@ impl std::fmt::Display for Target {
             (_, Some(id)) => f.write_str(id),
             (Some(pool), None) => write!(f, "{pool}"),
             (None, None) => f.write_str("-"),
+        }?;
+        match &self.netif {
+            Some(netif) => write!(f, " {netif}"),
+            None => Ok(()),
         }
     }
 }
@@ -180,6 +188,10 @@ impl Target {
             ("User", Object::User, "user"),
             ("Group", Object::Group, "group"),
             ("Container", Object::Container, "id"),
+            ("FirewallSetNew", Object::AddressSet, "set"),
+            ("FirewallSetDelete", Object::AddressSet, "set"),
+            ("FirewallSetAdd", Object::AddressSet, "set"),
+            ("FirewallSetRemove", Object::AddressSet, "set"),
             ("Firewall", Object::Container, "id"),
             ("Netif", Object::Container, "id"),
         ]
@@ -197,12 +209,21 @@ impl Target {
                 Ok(r) => (r.pool, Some(r.path.to_string())),
                 Err(_) => (None, None),
             },
-            Object::IdRange | Object::User | Object::Container => match text.parse::<Ref>() {
-                Ok(r) => (r.pool, Some(r.name.to_string())),
-                Err(_) => (None, None),
-            },
+            Object::IdRange | Object::User | Object::Container | Object::AddressSet => {
+                match text.parse::<Ref>() {
+                    Ok(r) => (r.pool, Some(r.name.to_string())),
+                    Err(_) => (None, None),
+                }
+            }
         };
-        Target { object, pool, id }
+        let name = params.get("name").and_then(Value::as_str);
+        let netif = name.filter(|_| method.starts_with("Netif"));
+        Target {
+            object,
+            pool,
+            id,
+            netif: netif.map(|n| cut(n.to_owned())),
+        }
     }
 
     /// The target with the pool that has the object, when it was not named.
@@ -211,7 +232,8 @@ impl Target {
             return self;
         };
         self.pool = match self.object {
-            Object::Daemon | Object::Pool => None,
+            // Which pool has the set is on disk.
+            Object::Daemon | Object::Pool | Object::AddressSet => None,
             Object::Group => id
                 .parse()
                 .ok()
@@ -286,6 +308,18 @@ mod tests {
         assert_eq!(t.to_string(), "tank:/a/b");
         let t = Target::of("PoolExport", &params(r#"{"pool":"tank"}"#));
         assert_eq!(t.to_string(), "tank");
+        let t = Target::of("NetifIpAdd", &params(r#"{"id":"tank:web","name":"eth0"}"#));
+        assert_eq!(
+            (t.to_string(), t.id),
+            ("tank:web eth0".into(), Some("web".into()))
+        );
+        let t = Target::of(
+            "FirewallSet",
+            &params(r#"{"id":"tank:web","inbound":"deny"}"#),
+        );
+        assert_eq!(t.to_string(), "tank:web");
+        let t = Target::of("FirewallSetAdd", &params(r#"{"set":"tank:office"}"#));
+        assert_eq!(t.to_string(), "tank:office");
         let t = Target::of("Shutdown", &params(r#"{"message":"x"}"#));
         assert_eq!(t.to_string(), "-");
     }

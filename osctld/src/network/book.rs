@@ -173,17 +173,43 @@ fn conflict(wanted: String, taken: String, holder: &Holder) -> Conflict {
 }
 
 impl Book {
-    /// Replaces what a container claims; returns what it claimed before, for the case that the
-    /// change is not kept after all.
+    /// Replaces what a container claims.
     ///
     /// # Errors
     /// What belongs to somebody else; then everything is as it was.
-    pub fn claim(&self, owner: &Owner, claims: Vec<Claim>) -> Result<Vec<Claim>, Conflict> {
+    pub fn claim(&self, owner: &Owner, claims: Vec<Claim>) -> Result<(), Conflict> {
         let mut pages = self.0.lock();
         pages.check(owner, &claims)?;
-        let before = pages.remove(owner);
+        pages.remove(owner);
         pages.add(owner, claims);
-        Ok(before)
+        Ok(())
+    }
+
+    /// Claims something beside what a container claims already, which it may go back to.
+    ///
+    /// # Errors
+    /// As [`Book::claim`].
+    pub fn claim_more(&self, owner: &Owner, claims: Vec<Claim>) -> Result<(), Conflict> {
+        let mut pages = self.0.lock();
+        pages.check(owner, &claims)?;
+        let mut all = pages.remove(owner);
+        all.extend(claims);
+        pages.add(owner, all);
+        Ok(())
+    }
+
+    /// Replaces what a container claims by those of `claims` that don't belong to somebody else,
+    /// and says which do.
+    pub fn claim_possible(&self, owner: &Owner, mut claims: Vec<Claim>) -> Vec<Conflict> {
+        let mut pages = self.0.lock();
+        let mut conflicts = Vec::new();
+        claims.retain(|claim| {
+            let checked = pages.check(owner, std::slice::from_ref(claim));
+            checked.map_err(|c| conflicts.push(c)).is_ok()
+        });
+        pages.remove(owner);
+        pages.add(owner, claims);
+        conflicts
     }
 
     /// Forgets what a container claims.
@@ -233,144 +259,4 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn owner(container: &str) -> Owner {
-        Owner {
-            pool: "tank".into(),
-            container: container.into(),
-        }
-    }
-
-    fn claim(netif: &str, networks: &[&str]) -> Claim {
-        Claim {
-            netif: netif.parse().unwrap(),
-            networks: networks.iter().map(|n| n.parse().unwrap()).collect(),
-            port: None,
-        }
-    }
-
-    #[test]
-    fn what_belongs_to_another_container_is_refused_and_named() {
-        let book = Book::default();
-        book.claim(
-            &owner("a"),
-            vec![claim("eth0", &["192.0.2.5", "2001:db8:1::/48"])],
-        )
-        .unwrap();
-        book.claim(&owner("b"), vec![claim("eth1", &["198.51.100.0/24"])])
-            .unwrap();
-        for (wanted, told) in [
-            (
-                "192.0.2.5",
-                "192.0.2.5 can't be used: it belongs to tank:a eth0",
-            ),
-            (
-                "192.0.2.0/24",
-                "192.0.2.0/24 can't be used: 192.0.2.5 belongs to tank:a eth0",
-            ),
-            (
-                "2001:db8:1:2::3",
-                "2001:db8:1:2::3 can't be used: 2001:db8:1::/48 belongs to tank:a eth0",
-            ),
-            (
-                "2001:db8::/32",
-                "2001:db8::/32 can't be used: 2001:db8:1::/48 belongs to tank:a eth0",
-            ),
-            (
-                "198.51.100.255",
-                "198.51.100.255 can't be used: 198.51.100.0/24 belongs to tank:b eth1",
-            ),
-        ] {
-            let refused = book
-                .claim(&owner("c"), vec![claim("eth0", &[wanted])])
-                .unwrap_err();
-            assert_eq!(refused.to_string(), told);
-        }
-        for free in [
-            "192.0.2.4",
-            "192.0.2.6/31",
-            "2001:db8:2::/48",
-            "198.51.101.0/24",
-            "::c000:205",
-        ] {
-            book.claim(&owner("c"), vec![claim("eth0", &[free])])
-                .unwrap();
-        }
-    }
-
-    #[test]
-    fn a_container_may_overlap_itself_and_what_it_gives_up_is_free() {
-        let book = Book::default();
-        let wide = claim("eth0", &["192.0.2.0/24"]);
-        let narrow = claim("eth1", &["192.0.2.7", "192.0.2.0/24"]);
-        book.claim(&owner("a"), vec![wide.clone(), narrow]).unwrap();
-        let before = book
-            .claim(&owner("a"), vec![claim("eth0", &["192.0.2.7"])])
-            .unwrap();
-        assert_eq!(before.len(), 2);
-        book.claim(&owner("b"), vec![claim("eth0", &["192.0.2.8"])])
-            .unwrap();
-        assert!(book.claim(&owner("a"), before).is_err());
-        book.release(&owner("b"));
-        book.release(&owner("a"));
-        book.claim(&owner("c"), vec![wide]).unwrap();
-    }
-
-    #[test]
-    fn a_refused_claim_changes_nothing() {
-        let book = Book::default();
-        book.claim(&owner("a"), vec![claim("eth0", &["192.0.2.5"])])
-            .unwrap();
-        book.claim(&owner("b"), vec![claim("eth0", &["192.0.2.6"])])
-            .unwrap();
-        book.claim(
-            &owner("b"),
-            vec![claim("eth0", &["192.0.2.7", "192.0.2.5"])],
-        )
-        .unwrap_err();
-        book.claim(&owner("c"), vec![claim("eth0", &["192.0.2.7"])])
-            .unwrap();
-        book.claim(&owner("c"), vec![claim("eth0", &["192.0.2.6"])])
-            .unwrap_err();
-    }
-
-    #[test]
-    fn a_hardware_address_is_there_once_on_a_bridge() {
-        let book = Book::default();
-        let port = |link: &str| Claim {
-            port: Some((link.parse().unwrap(), "52:54:00:00:00:01".parse().unwrap())),
-            ..claim("eth0", &[])
-        };
-        book.claim(&owner("a"), vec![port("br0")]).unwrap();
-        let refused = book.claim(&owner("b"), vec![port("br0")]).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "52:54:00:00:00:01 can't be used: on br0 it belongs to tank:a eth0"
-        );
-        book.claim(&owner("b"), vec![port("br1")]).unwrap();
-        book.release(&owner("a"));
-        book.claim(&owner("c"), vec![port("br0")]).unwrap();
-    }
-
-    #[test]
-    fn addresses_are_handed_out_until_there_are_none() {
-        let book = Book::default();
-        let subnet: Ipv4Net = "10.0.0.0/29".parse().unwrap();
-        let eth0: IfName = "eth0".parse().unwrap();
-        let mut given = Vec::new();
-        for n in 0..5 {
-            let owner = owner(&format!("ct{n}"));
-            let ip = book.free_address(subnet, &owner, &eth0).unwrap();
-            assert_eq!(book.free_address(subnet, &owner, &eth0), Some(ip));
-            book.claim(&owner, vec![claim("eth0", &[&ip.to_string()])])
-                .unwrap();
-            given.push(ip);
-        }
-        given.sort_unstable();
-        let all: Vec<Ipv4Addr> = (2..7).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect();
-        assert_eq!(given, all);
-        assert_eq!(book.free_address(subnet, &owner("more"), &eth0), None);
-    }
-}
+mod tests;
