@@ -9,6 +9,7 @@
 //!
 //! Nothing of it is seen by the machine. It goes when it is dropped.
 
+pub mod frames;
 mod namespace;
 mod rate;
 mod responder;

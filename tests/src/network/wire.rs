@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::wait;
@@ -26,6 +27,16 @@ impl Wire {
     #[track_caller]
     pub fn send(&self, frame: &[u8]) {
         rustix::net::send(&self.socket, frame, SendFlags::empty()).unwrap();
+    }
+
+    /// Sends a frame unless what takes it has no room for it; whether it was sent.
+    #[track_caller]
+    pub fn offer(&self, frame: &[u8]) -> bool {
+        match rustix::net::send(&self.socket, frame, SendFlags::empty()) {
+            Ok(_) => true,
+            Err(Errno::NOBUFS) => false,
+            Err(e) => panic!("{e}"),
+        }
     }
 
     /// The next frame, within a time limit.

@@ -23,6 +23,7 @@ mod netif_config;
 mod network;
 mod network_bridge;
 mod network_firewall;
+mod network_floods;
 mod restart;
 mod settings;
 mod stopping;

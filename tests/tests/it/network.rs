@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use osctl_api::container::State;
 use osctl_api::daemon::{EventKind, Subscribe};
+use osctl_tests::network::frames::{ethernet, udp};
 use osctl_tests::network::{FAR, HOST, Namespace, Responder, seen_as};
 use osctl_tests::{Ct, Host, networked_host, processes, wait};
 use serde_json::Value;
@@ -162,32 +163,6 @@ fn containers_on_a_bridge_reach_each_other() {
     host.assert_clean();
 }
 
-/// An Ethernet frame with a UDP packet.
-fn udp(macs: ([u8; 6], [u8; 6]), ips: (Ipv4Addr, Ipv4Addr), payload: &[u8]) -> Vec<u8> {
-    let length = 28 + payload.len() as u16;
-    let mut ip = vec![0x45, 0];
-    ip.extend(length.to_be_bytes());
-    ip.extend([0, 1, 0, 0, 64, 17, 0, 0]);
-    ip.extend(ips.0.octets());
-    ip.extend(ips.1.octets());
-    let words = ip
-        .chunks(2)
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
-    let sum: u32 = words.sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    ip.extend(4000u16.to_be_bytes());
-    ip.extend(4000u16.to_be_bytes());
-    ip.extend((8 + payload.len() as u16).to_be_bytes());
-    ip.extend([0, 0]);
-    ip.extend(payload);
-    ethernet(macs, &[8, 0], &ip)
-}
-
-fn ethernet(macs: ([u8; 6], [u8; 6]), kind: &[u8], payload: &[u8]) -> Vec<u8> {
-    [&macs.1[..], &macs.0, kind, payload].concat()
-}
-
 #[test]
 fn forged_frames_do_not_leave_a_container() {
     let host = networked_host!();
@@ -205,10 +180,11 @@ fn forged_frames_do_not_leave_a_container() {
     let forged = b"forged frame";
     let fake = [2, 0xba, 0xd0, 0, 0, 1];
     let honest = (own, to);
-    let inner = udp(honest, (ip(1), ip(2)), forged);
+    let ports = (4000, 4000);
+    let inner = udp(honest, (ip(1), ip(2)), ports, forged);
     for frame in [
-        udp((fake, to), (ip(1), ip(2)), forged),
-        udp(honest, (ip(77), ip(2)), forged),
+        udp((fake, to), (ip(1), ip(2)), ports, forged),
+        udp(honest, (ip(77), ip(2)), ports, forged),
         ethernet(honest, &[0x81, 0, 0, 5], &inner[12..]),
         ethernet(honest, &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6], &inner[12..]),
         ethernet(honest, &[0x88, 0xb5], forged),
@@ -216,7 +192,7 @@ fn forged_frames_do_not_leave_a_container() {
         sender.send(&frame);
     }
     let last = b"honest frame";
-    sender.send(&udp(honest, (ip(1), ip(2)), last));
+    sender.send(&udp(honest, (ip(1), ip(2)), ports, last));
     let mut seen = Vec::new();
     let arrived = receiver.find(SOON, |frame| {
         seen.push(frame.to_vec());
