@@ -58,7 +58,7 @@ impl Container {
     }
 
     /// Writes the guest's own files anew, for its next boot: what it has now was set by us.
-    async fn write_network_files(self: &Arc<Self>, run: &Run) -> Result<(), Error> {
+    pub(super) async fn write_network_files(self: &Arc<Self>, run: &Run) -> Result<(), Error> {
         let (_daemon, pool) = self.home()?;
         let this = Arc::clone(self);
         let wanted = self.netifs().map(|n| n.wanted).unwrap_or_default();

@@ -260,7 +260,12 @@ impl Container {
         Ok(())
     }
 
-    async fn apply_guest(&self, run: &Run, before: &Config, after: &Config) -> Result<(), Error> {
+    async fn apply_guest(
+        self: &Arc<Self>,
+        run: &Run,
+        before: &Config,
+        after: &Config,
+    ) -> Result<(), Error> {
         let mut files = Vec::new();
         match (&before.hostname, &after.hostname) {
             (old, Some(new)) if old.as_ref() != Some(new) => {
@@ -274,6 +279,10 @@ impl Container {
         }
         if !files.is_empty() {
             self.write_files(&run.link, files).await?;
+        }
+        if before.dns_resolvers != after.dns_resolvers && run.mode == plan::Mode::Boot {
+            // Its DHCP clients are to leave that file alone, or not any more.
+            self.write_network_files(run).await?;
         }
         if let (true, Some(new)) = (before.hostname != after.hostname, &after.hostname) {
             self.set_live_hostname(run, new.local()).await;

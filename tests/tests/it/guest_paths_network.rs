@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use osctl_tests::canary::Canary;
 use osctl_tests::{Ct, Host, Rootfs, leaks, networked_host, processes};
 
+use osctl_api::container::Unset;
 use serde_json::json;
 
 use super::guest_network::netif;
@@ -323,6 +324,23 @@ impl Setting<'_> {
         let memory = processes::anonymous_memory(self.host.daemon_pid());
         assert!(memory < self.memory + 32 * 1024 * 1024, "{what}: {memory}");
     }
+}
+
+#[test]
+fn resolvers_set_and_unset_live_also_change_what_dhcp_clients_do() {
+    let host = networked_host!();
+    host.network().host.bridge("br0");
+    let case = CASES.iter().find(|c| c.name == "clients").unwrap();
+    let ct = host.ct_of("web", &(case.rootfs)());
+    let settings = json!({ "name": "eth0", "type": "bridge", "link": "br0" });
+    netif(&ct, settings, &[]);
+    ct.start();
+    let dhcpcd = || fs::read_to_string(ct.rootfs().join("etc/dhcpcd.conf")).unwrap();
+    assert!(!dhcpcd().contains("resolv.conf"), "{}", dhcpcd());
+    ct.set(json!({ "dns_resolvers": ["192.0.2.53"] }));
+    assert!(dhcpcd().contains("nohook resolv.conf"), "{}", dhcpcd());
+    ct.json::<Unset>(json!({ "settings": ["dns_resolvers"] }));
+    assert!(!dhcpcd().contains("resolv.conf"), "{}", dhcpcd());
 }
 
 fn withstands(name: &str) {
