@@ -6,6 +6,7 @@ use std::process::Stdio;
 use crate::check::{self, cargo};
 use crate::error::Result;
 use crate::process::{self, Program, Stop};
+use crate::vm::Lab;
 use crate::{apt, template, ui, workspace};
 
 /// What the tests run on this machine.
@@ -40,6 +41,9 @@ pub struct Args {
     /// Only the tests, without the checks before them.
     #[arg(long)]
     no_check: bool,
+    /// Without virtual machines: their tests say that they are skipped.
+    #[arg(long)]
+    no_vm: bool,
     /// Arguments of the test runner, such as a part of the names of tests.
     #[arg(
         value_name = "ARGUMENT",
@@ -63,6 +67,16 @@ pub fn run(args: &Args) -> Result<()> {
     for image in IMAGES {
         template::ensure(image)?;
     }
+    let lab = match args.no_vm {
+        true => None,
+        false => Lab::ensure()?,
+    };
+    runner(&["--workspace"], &args.runner, lab.as_ref())
+}
+
+/// Runs those tests that `selection` and `arguments` name, and ends with the
+/// summary of the program that does it.
+pub fn runner(selection: &[&str], arguments: &[String], lab: Option<&Lab>) -> Result<()> {
     let has_nextest = cargo()
         .args(["nextest", "--version"])
         .stdout(Stdio::null())
@@ -77,9 +91,12 @@ pub fn run(args: &Args) -> Result<()> {
         ui::step("running the tests with cargo test");
         tests.arg("test");
     }
-    tests.args(["--locked", "--workspace"]).args(&args.runner);
+    tests.arg("--locked").args(selection).args(arguments);
     tests.env("OSCTL_TEST_IMAGES", workspace::images());
     tests.env("OSCTL_TEST_BINARIES", workspace::target().join("debug"));
+    if let Some(lab) = lab {
+        lab.tell(&mut tests);
+    }
     // nextest ends its tests when it is asked to; give it the time.
     Program::spawn(tests.stdin(Stdio::null()), "the tests", Stop::Gently)?.wait()
 }

@@ -1,12 +1,11 @@
 //! `cargo xtask vm`: the tests of the host image, each on hosts of its own
 //! under QEMU. Owns what those tests find in their environment.
 
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::Command;
 
-use crate::check::cargo;
 use crate::error::Result;
-use crate::process::{Program, Stop};
-use crate::{apt, os, ui};
+use crate::{apt, os, process, test, ui};
 
 /// Arguments of `cargo xtask vm`.
 #[derive(Debug, clap::Args)]
@@ -19,23 +18,56 @@ pub struct Args {
 enum Task {
     /// Build the image and run the tests that boot it.
     Test {
-        /// A part of the names of tests.
-        #[arg(value_name = "PATTERN")]
-        pattern: Option<String>,
+        /// Parts of the names of tests, and other arguments of the test runner.
+        #[arg(
+            value_name = "PATTERN",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        runner: Vec<String>,
     },
+}
+
+/// What tests need that boot machines.
+#[derive(Debug)]
+pub struct Lab {
+    dist: PathBuf,
+}
+
+impl Lab {
+    /// Builds it; nothing, having said why, where it cannot be installed.
+    pub fn ensure() -> Result<Option<Self>> {
+        if std::env::consts::ARCH != "x86_64" {
+            ui::step("no virtual machines: the image is one for x86_64");
+            return Ok(None);
+        }
+        if let Err(error) = apt::ensure(&[apt::QEMU, apt::NIX]) {
+            process::check_interrupted()?;
+            ui::step(format!("no virtual machines: {error}"));
+            return Ok(None);
+        }
+        Self::build().map(Some)
+    }
+
+    fn build() -> Result<Self> {
+        apt::ensure(&[apt::QEMU])?;
+        let dist = os::build(&os::Image::of_tests())?;
+        Ok(Self { dist })
+    }
+
+    /// Tells it to `tests`.
+    pub fn tell(&self, tests: &mut Command) {
+        tests.env("OSCTL_VM_DIST", &self.dist);
+    }
 }
 
 /// Runs the tests.
 pub fn run(args: &Args) -> Result<()> {
-    let Task::Test { pattern } = &args.task;
-    apt::ensure(&[apt::QEMU])?;
-    let dist = os::build(&os::Image::of_tests())?;
-    ui::step("running the tests in virtual machines");
-    let mut tests = cargo();
-    tests.args(["test", "--quiet", "--locked", "--package", "osctl-tests"]);
-    tests.args(["--test", "vm", "--"]).args(pattern);
-    // Machines are emulated: more than one at a time only makes all of them slow.
-    tests.args(["--test-threads=1", "--nocapture"]);
-    tests.env("OSCTL_VM_DIST", dist);
-    Program::spawn(tests.stdin(Stdio::null()), "the tests", Stop::Gently)?.wait()
+    let Task::Test { runner } = &args.task;
+    let lab = Lab::build()?;
+    test::runner(
+        &["--package", "osctl-tests", "--test", "vm"],
+        runner,
+        Some(&lab),
+    )
 }

@@ -125,11 +125,14 @@ fn programs(cache: &Path, release: bool) -> Result<PathBuf> {
     ui::step("building the programs");
     let mut build = cargo();
     build.args(["build", "--quiet", "--locked", "--bins"]);
-    for package in ["osctl", "osctld", "osctl-runtime", "osctl-tests"] {
-        build.args(["--package", package]);
-    }
     if release {
         build.arg("--release");
+        for package in ["osctl", "osctld", "osctl-runtime", "osctl-tests"] {
+            build.args(["--package", package]);
+        }
+    } else {
+        // As for the other tests, so that nothing is built twice.
+        build.arg("--workspace");
     }
     process::run(&mut build, "cargo build")?;
     let profile = if release { "release" } else { "debug" };
