@@ -138,7 +138,7 @@ pub async fn create(
         made.map_err(|e| Error::store(format!("cannot make {}", label(&pool, &name)), e))?;
         let put = task_daemon
             .network
-            .put_address_set(&kernel_name(&pool.name, &name), Some(network));
+            .put_address_set(&kernel_name(&pool.name, &name), Some(&network));
         if put.is_err() {
             drop(pool.forget_address_set(&name));
         }
@@ -198,11 +198,7 @@ pub async fn change(
         change(&mut stored.value.addresses)?;
         stored.value.addresses = checked(std::mem::take(&mut stored.value.addresses))?;
         let kernel = kernel_name(&pool.name, &name);
-        let put = |addresses: &[Network]| {
-            daemon
-                .network
-                .put_address_set(&kernel, Some(addresses.to_vec()))
-        };
+        let put = |addresses: &[Network]| daemon.network.put_address_set(&kernel, Some(addresses));
         put(&stored.value.addresses)?;
         let saved = pool.conf.address_sets.save(name.as_str(), &mut stored);
         saved.map_err(|e| {
@@ -272,7 +268,7 @@ pub fn load(daemon: &Daemon, pool: &Pool) {
         let kernel = kernel_name(&pool.name, &name);
         if let Err(e) = daemon
             .network
-            .put_address_set(&kernel, Some(config.addresses))
+            .put_address_set(&kernel, Some(&config.addresses))
         {
             pool.add_problem(format!("address set {name}"), e.chain());
         }

@@ -9,10 +9,12 @@ use super::Daemon;
 use crate::blocking::blocking;
 use crate::error::Result;
 use crate::network::Attachment;
-use crate::network::managed_bridge::{Client, Running};
+use crate::network::managed_bridge::{Client, Running, Service};
 
 /// How long dnsmasq has to run for its end to be forgotten.
 const PEACE: Duration = Duration::from_secs(60);
+/// The first pause before it is started once more.
+const SHORTEST: Duration = Duration::from_millis(50);
 /// The longest that a dnsmasq that ends again and again is waited for.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -87,61 +89,82 @@ pub(super) async fn settle(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Has dnsmasq come back whenever it ends by itself, as long as the daemon lives.
+/// Has dnsmasq come back whenever it ends by itself or could not be started, as long as the daemon
+/// lives.
 pub(super) async fn watch(daemon: Arc<Daemon>) {
-    let mut running = daemon.bridge.running();
+    let mut service = daemon.bridge.service();
     let mut pause = Duration::ZERO;
     loop {
-        let Some(current) = running.borrow_and_update().clone() else {
-            if running.changed().await.is_err() {
-                return;
+        let current = service.borrow_and_update().clone();
+        match current {
+            Service::Off => {
+                pause = Duration::ZERO;
+                if service.changed().await.is_err() {
+                    return;
+                }
             }
-            continue;
-        };
-        let since = Instant::now();
-        tokio::select! {
-            changed = running.changed() => match changed {
-                // It was stopped, or replaced, on purpose.
-                Ok(()) => continue,
-                Err(_) => return,
-            },
-            () = end(&current) => {}
-        }
-        if running.has_changed().unwrap_or(true) {
-            continue;
-        }
-        let (this, noted) = (Arc::clone(&daemon), blocking_note(&daemon));
-        let words = noted.await;
-        tracing::warn!(pid = current.pid, "{words}: it is started again");
-        pause = match since.elapsed() > PEACE {
-            true => Duration::ZERO,
-            false => (pause * 2).clamp(Duration::from_millis(50), LONGEST),
-        };
-        tokio::time::sleep(pause).await;
-        if running.borrow().is_some() {
-            // Somebody else was quicker.
-            continue;
-        }
-        let revived = blocking(move || this.bridge.revive());
-        if let Err(e) = revived.await {
-            tracing::error!("nothing answers on the default bridge: {}", e.chain());
+            Service::Runs(running) => {
+                let since = Instant::now();
+                tokio::select! {
+                    // It was stopped, or replaced, on purpose.
+                    changed = service.changed() => if changed.is_err() {
+                        return;
+                    },
+                    () = end(&running) => note_end(&daemon, running).await,
+                }
+                if since.elapsed() > PEACE {
+                    pause = Duration::ZERO;
+                }
+            }
+            Service::Failed => {
+                tokio::select! {
+                    changed = service.changed() => if changed.is_err() {
+                        return;
+                    },
+                    () = tokio::time::sleep(pause) => {
+                        pause = (pause * 2).clamp(SHORTEST, LONGEST);
+                        revive(&daemon).await;
+                    }
+                }
+            }
         }
     }
 }
 
-async fn blocking_note(daemon: &Arc<Daemon>) -> String {
+async fn note_end(daemon: &Arc<Daemon>, running: Running) {
     let daemon = Arc::clone(daemon);
-    let noted = blocking(move || Ok(daemon.bridge.note_end()));
-    noted.await.unwrap_or_default()
+    let noted = blocking(move || Ok((daemon.bridge.note_end(&running), running.pid)));
+    if let Ok((Some(problem), pid)) = noted.await {
+        tracing::warn!(pid, "{problem}: it is started again");
+    }
+}
+
+async fn revive(daemon: &Arc<Daemon>) {
+    let daemon = Arc::clone(daemon);
+    let revived = blocking(move || {
+        let before = daemon.bridge.problem();
+        let revived = daemon.bridge.revive();
+        // Said once, not every minute.
+        let is_new = before != daemon.bridge.problem();
+        if let Err(e) = revived
+            && is_new
+        {
+            tracing::error!("nothing answers on the default bridge: {}", e.chain());
+        }
+        Ok(())
+    });
+    drop(revived.await);
 }
 
 /// Waits until a process has ended.
 async fn end(running: &Running) {
-    match watched(running) {
-        Ok(watched) => drop(watched.readable().await),
-        Err(e) => {
-            tracing::error!("dnsmasq can't be watched: {e}");
-            std::future::pending().await
+    loop {
+        match watched(running) {
+            Ok(watched) => return drop(watched.readable().await),
+            Err(e) => {
+                tracing::error!("dnsmasq can't be watched: {e}");
+                tokio::time::sleep(LONGEST).await;
+            }
         }
     }
 }

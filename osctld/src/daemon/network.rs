@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 
 use super::Daemon;
 use crate::blocking::blocking;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::network::Owner;
-use crate::network::nft::Monitor;
+use crate::network::nft::{self, Foreign, Monitor};
 use crate::network::watch::{Event, Watch};
 
 /// How many interfaces may vanish before they are looked after.
@@ -20,10 +20,11 @@ const QUEUE: usize = 256;
 const PEACE: Duration = Duration::from_secs(30);
 /// The longest that an interface that vanishes again and again is waited for.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long filters that are changed again and again are waited for.
-const FILTER_PAUSE: Duration = Duration::from_secs(1);
+/// How long tables that are changed again and again are waited for, and what fails again and again.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Begins to look after links and filters, in tasks that live as long as the daemon.
+/// Begins to look after links, filters and the translation of addresses, in tasks that live as long
+/// as the daemon.
 ///
 /// # Errors
 /// `Backend` when the kernel can't be listened to.
@@ -31,39 +32,91 @@ pub(super) fn watch(daemon: &Arc<Daemon>) -> Result<()> {
     let failed = |e| Error::backend("cannot watch the network of this host", e);
     let (sender, events) = mpsc::channel(QUEUE);
     let watch = Watch::open(&daemon.network.root).map_err(failed)?;
-    tokio::spawn(async move {
-        if let Err(e) = watch.run(sender).await {
-            tracing::error!(error = %crate::error::chain(&e), "links are not looked after any more");
-        }
-    });
+    tokio::spawn(keep_watching(Arc::clone(daemon), watch, sender));
     tokio::spawn(bring_back(Arc::clone(daemon), events));
-    match daemon.network.filters() {
-        Ok(filters) => {
-            let failed = |e| Error::backend("cannot watch the filters of this host", e);
-            let monitor = filters.monitor().map_err(failed)?;
-            tokio::spawn(keep_filters(Arc::clone(daemon), monitor));
+    if let Err(e) = daemon.network.filters() {
+        tracing::warn!("no container can have a network: {}", e.chain());
+    }
+    for tables in [Tables::Filters, Tables::Nat] {
+        if let Some(monitor) = tables.monitor(daemon) {
+            let monitor =
+                monitor.map_err(|e| Error::backend("cannot watch the tables of this host", e))?;
+            tokio::spawn(keep_tables(Arc::clone(daemon), tables, monitor));
         }
-        Err(e) => tracing::warn!("no container can have a network: {}", e.chain()),
     }
     Ok(())
 }
 
-async fn keep_filters(daemon: Arc<Daemon>, monitor: Monitor) {
-    loop {
-        if let Err(e) = monitor.changed().await {
-            tracing::error!(error = %crate::error::chain(&e), "filters are not looked after any more");
+async fn keep_watching(daemon: Arc<Daemon>, mut watch: Watch, events: mpsc::Sender<Event>) {
+    while let Err(e) = watch.run(events.clone()).await {
+        tracing::error!(error = %chain(&e), "links are looked after anew");
+        watch = loop {
+            tokio::time::sleep(PAUSE).await;
+            match Watch::open(&daemon.network.root) {
+                Ok(watch) => break watch,
+                Err(e) => tracing::error!(error = %chain(&e), "links are not looked after"),
+            }
+        };
+        if events.send(Event::Missed).await.is_err() {
             return;
         }
-        tracing::warn!("somebody changed the filters of containers: they are made anew");
+    }
+}
+
+/// Tables of nf_tables that somebody else may change.
+#[derive(Debug, Clone, Copy)]
+enum Tables {
+    Filters,
+    Nat,
+}
+
+impl Tables {
+    /// `None` where the kernel has no such tables.
+    fn monitor(self, daemon: &Daemon) -> Option<std::result::Result<Monitor, nft::Error>> {
+        match self {
+            Tables::Filters => Some(daemon.network.filters().ok()?.monitor()),
+            Tables::Nat => Some(daemon.bridge.nat()?.monitor()),
+        }
+    }
+
+    fn restore(self, daemon: &Daemon) -> Result<()> {
+        match self {
+            Tables::Filters => daemon.network.restore_filters(),
+            Tables::Nat => daemon.bridge.restore_nat(),
+        }
+    }
+}
+
+async fn keep_tables(daemon: Arc<Daemon>, tables: Tables, mut monitor: Monitor) {
+    loop {
+        match monitor.changed().await {
+            Ok(Foreign::Ours) => {
+                tracing::warn!(?tables, "somebody changed our tables: they are made anew");
+            }
+            Ok(Foreign::Unknown) => tracing::debug!(?tables, "checked: much has changed at once"),
+            Err(e) => {
+                tracing::error!(?tables, error = %chain(&e), "they are looked after anew");
+                monitor = loop {
+                    tokio::time::sleep(PAUSE).await;
+                    match tables.monitor(&daemon) {
+                        Some(Ok(monitor)) => break monitor,
+                        Some(Err(e)) => {
+                            tracing::error!(?tables, error = %chain(&e), "they are not looked after");
+                        }
+                        None => return,
+                    }
+                };
+            }
+        }
         loop {
-            let network = Arc::clone(&daemon);
-            let refiltered = blocking(move || network.network.refilter()).await;
+            let this = Arc::clone(&daemon);
+            let restored = blocking(move || tables.restore(&this)).await;
             // Whoever changes them again and again is not to keep the host busy.
-            tokio::time::sleep(FILTER_PAUSE).await;
-            match refiltered {
+            tokio::time::sleep(PAUSE).await;
+            match restored {
                 Ok(()) => break,
                 Err(e) => {
-                    tracing::error!(error = %e.chain(), "the filters of containers are not as they should be");
+                    tracing::error!(?tables, error = %e.chain(), "they are not as they should be");
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ipnet::IpNet;
 use osctl_api::net::{IfName, Network as Prefix};
 
-use super::filter::{AddressSets, Filtered, Filters};
+use super::filter::{Filtered, Filters};
 use super::firewall::Firewall;
 use super::inside;
 use super::link::{Ensured, Host};
@@ -41,7 +41,6 @@ pub struct Network {
     forwards: AtomicBool,
     there: Mutex<HashMap<IfName, Wanted>>,
     firewalls: Mutex<HashMap<Owner, Firewall>>,
-    sets: Mutex<AddressSets>,
 }
 
 /// What a link has counted.
@@ -71,7 +70,6 @@ impl Network {
             forwards: AtomicBool::new(false),
             there: Mutex::default(),
             firewalls: Mutex::default(),
-            sets: Mutex::default(),
         })
     }
 
@@ -123,20 +121,15 @@ impl Network {
     ///
     /// # Errors
     /// `Backend` when the kernel refuses it, also when a firewall uses one that goes.
-    pub fn put_address_set(&self, name: &str, addresses: Option<Vec<Prefix>>) -> Result<()> {
-        let mut sets = self.sets.lock();
-        if let Ok(filters) = &self.filters {
-            let put = match &addresses {
-                Some(addresses) => filters.set(name, addresses),
-                None => filters.remove_set(name),
-            };
-            put.map_err(|e| Error::backend("the set of addresses can't be changed", e))?;
-        }
-        match addresses {
-            Some(addresses) => sets.insert(name.to_owned(), addresses),
-            None => sets.remove(name),
+    pub fn put_address_set(&self, name: &str, addresses: Option<&[Prefix]>) -> Result<()> {
+        let Ok(filters) = &self.filters else {
+            return Ok(());
         };
-        Ok(())
+        let put = match addresses {
+            Some(addresses) => filters.set(name, addresses),
+            None => filters.remove_set(name),
+        };
+        put.map_err(|e| Error::backend("the set of addresses can't be changed", e))
     }
 
     /// Does what can be done before the container's namespace is there: says what may go through
@@ -179,20 +172,32 @@ impl Network {
     /// # Errors
     /// `Backend` when the kernel refuses them; then they are as they were.
     pub fn refilter(&self) -> Result<()> {
-        let there = self.there.lock().clone();
-        if there.is_empty() && self.filters.is_err() {
+        if self.filters.is_err() && self.there.lock().is_empty() {
             return Ok(());
         }
-        let firewalls = self.firewalls.lock().clone();
-        let sets = self.sets.lock().clone();
-        let all: Vec<Filtered<'_>> = there
-            .values()
-            .map(|wanted| Filtered {
-                wanted,
-                firewall: firewalls.get(&wanted.owner),
-            })
-            .collect();
-        self.filters()?.rebuild(&all, &sets).map_err(failed)
+        let all = || {
+            let firewalls = self.firewalls.lock();
+            let there = self.there.lock();
+            let filtered = |wanted: &Wanted| Filtered {
+                wanted: wanted.clone(),
+                firewall: firewalls.get(&wanted.owner).cloned(),
+            };
+            there.values().map(filtered).collect()
+        };
+        self.filters()?.rebuild(all).map_err(failed)
+    }
+
+    /// Makes the filters again what they were, when somebody else has changed them.
+    ///
+    /// # Errors
+    /// `Backend` when the kernel refuses them.
+    pub fn restore_filters(&self) -> Result<()> {
+        self.filters()?.restore().map_err(failed)
+    }
+
+    /// Forgets the firewalls of a pool's containers, which are looked after no more.
+    pub fn forget_firewalls(&self, pool: &str) {
+        self.firewalls.lock().retain(|owner, _| owner.pool != pool);
     }
 
     /// Makes sure that a running container has its interfaces, which are filtered already. Nothing

@@ -76,12 +76,12 @@ struct Entry {
 }
 
 /// One interface with what its firewall is.
-#[derive(Debug, Clone, Copy)]
-pub struct Filtered<'a> {
+#[derive(Debug, Clone)]
+pub struct Filtered {
     /// The interface.
-    pub wanted: &'a Wanted,
+    pub wanted: Wanted,
     /// The firewall of its container, if there is one.
-    pub firewall: Option<&'a Firewall>,
+    pub firewall: Option<Firewall>,
 }
 
 impl Filters {
@@ -116,12 +116,9 @@ impl Filters {
     /// network namespace of the calling thread.
     ///
     /// # Errors
-    /// [`Error::Kernel`].
-    pub fn monitor(&self) -> Result<Monitor, Error> {
-        Monitor::open(&self.root, &[self.port]).map_err(|source| Error::Kernel {
-            of: "all containers".into(),
-            source,
-        })
+    /// [`nft::Error::Socket`].
+    pub fn monitor(&self) -> Result<Monitor, nft::Error> {
+        Monitor::open(&self.root, &[self.port])
     }
 
     /// Whether `firewall` is possible for interfaces that are attached like that one.
@@ -154,19 +151,22 @@ impl Filters {
         self.lock().change(&self.root, host_name, None)
     }
 
-    /// Makes the tables exactly what `all` wants, whatever is in them, in one transaction; interfaces
-    /// that were filtered already stay so in between. For adoption, when nothing is known of them.
+    /// Makes the tables exactly what the named sets and `all` want, whatever is in them, in one
+    /// transaction; interfaces that were filtered already stay so in between. For adoption, when
+    /// nothing is known of them. `all` is asked when nothing else can change them any more: what
+    /// comes or goes later is done on top of it.
     ///
     /// # Errors
     /// [`Error::Firewall`], [`Error::Kernel`]; then nothing has changed.
-    pub fn rebuild(&self, all: &[Filtered<'_>], sets: &AddressSets) -> Result<(), Error> {
+    pub fn rebuild(&self, all: impl FnOnce() -> Vec<Filtered>) -> Result<(), Error> {
         let mut inner = self.lock();
         let mut entries = BTreeMap::new();
-        for one in all {
-            let entry = inner.entry(one.wanted, one.firewall, sets)?;
+        for one in all() {
+            let entry = inner.entry(&one.wanted, one.firewall.as_ref(), &inner.sets)?;
             entries.insert(one.wanted.host_name.clone(), entry);
         }
-        inner.rebuild(&self.root, entries, sets.clone())
+        let sets = inner.sets.clone();
+        inner.rebuild(&self.root, entries, sets)
     }
 
     /// Makes the tables again what they are supposed to be, in one transaction.

@@ -4,7 +4,7 @@
 //! [`Nat`] owns a table of nf_tables of its own, called like the daemon's cgroup root with `-nat`.
 //! It does not turn on forwarding.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use osctl_api::net::{IfName, Network};
@@ -33,7 +33,16 @@ pub struct Error {
 pub struct Nat {
     table: Table,
     port: u32,
-    socket: Mutex<Socket>,
+    /// Which protection against others is tried, best first.
+    protections: &'static [Protection],
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    socket: Socket,
+    /// What is translated.
+    wanted: Option<(IfName, Vec<Network>)>,
 }
 
 impl Nat {
@@ -50,19 +59,29 @@ impl Nat {
         Ok(Nat {
             table: Table::new(Family::Inet, &format!("{root}-nat")),
             port: socket.port(),
-            socket: Mutex::new(socket),
+            protections: &[Protection::Owned, Protection::None],
+            inner: Mutex::new(Inner {
+                socket,
+                wanted: None,
+            }),
         })
     }
 
-    /// Tells when somebody else changes the table; then [`Nat::ensure`] is needed.
+    /// As on a kernel that protects no tables, which is one before 6.9.
+    #[cfg(test)]
+    pub fn unprotected(root: &str) -> Result<Nat, Error> {
+        Ok(Nat {
+            protections: &[Protection::None],
+            ..Nat::open(root)?
+        })
+    }
+
+    /// Tells when somebody else changes the table; then [`Nat::restore`] is needed.
     ///
     /// # Errors
-    /// [`Error`].
-    pub fn monitor(&self) -> Result<Monitor, Error> {
-        Monitor::open(&self.table.name, &[self.port]).map_err(|source| Error {
-            bridge: "of all containers".into(),
-            source,
-        })
+    /// [`nft::Error::Socket`].
+    pub fn monitor(&self) -> Result<Monitor, nft::Error> {
+        Monitor::open(&self.table.name, &[self.port])
     }
 
     /// Makes the table what it should be for these networks of `bridge`, in one transaction,
@@ -71,8 +90,41 @@ impl Nat {
     /// # Errors
     /// [`Error`]; then nothing has changed.
     pub fn ensure(&self, bridge: &IfName, subnets: &[Network]) -> Result<(), Error> {
+        let mut inner = self.lock();
+        inner.wanted = Some((bridge.clone(), subnets.to_vec()));
+        self.apply(&mut inner)
+    }
+
+    /// Makes the table again what it was, when somebody else has changed it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn restore(&self) -> Result<(), Error> {
+        self.apply(&mut self.lock())
+    }
+
+    /// Deletes the table. That there is none is fine.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn remove(&self) -> Result<(), Error> {
+        let mut inner = self.lock();
+        inner.wanted = None;
+        self.apply(&mut inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, inner: &mut Inner) -> Result<(), Error> {
+        let Some((bridge, subnets)) = &inner.wanted else {
+            return self.transact(&mut inner.socket, "that is gone", |batch| {
+                batch.delete_table(&self.table);
+            });
+        };
         let (source, forward) = (masquerade(bridge, subnets), forward(bridge, subnets));
-        self.transact(bridge.as_str(), |batch| {
+        self.transact(&mut inner.socket, bridge.as_str(), |batch| {
             let chains = [
                 ("masquerade", HookKind::Nat, POSTROUTING, SOURCE, &source),
                 ("forward", HookKind::Filter, FORWARD, FILTER, &forward),
@@ -90,21 +142,17 @@ impl Nat {
         })
     }
 
-    /// Deletes the table. That there is none is fine.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn remove(&self) -> Result<(), Error> {
-        self.transact("that is gone", |batch| batch.delete_table(&self.table))
-    }
-
     // Whether the kernel knows protected tables is learnt by asking it; what others made under our
     // name is made anew.
-    fn transact(&self, bridge: &str, fill: impl Fn(&mut Batch)) -> Result<(), Error> {
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+    fn transact(
+        &self,
+        socket: &mut Socket,
+        bridge: &str,
+        fill: impl Fn(&mut Batch),
+    ) -> Result<(), Error> {
         let mut first = None;
         for anew in [false, true] {
-            for protection in [Protection::Owned, Protection::None] {
+            for protection in self.protections.iter().copied() {
                 let mut batch = Batch::new();
                 batch.table(&self.table, protection);
                 if anew {

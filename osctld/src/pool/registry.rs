@@ -334,6 +334,9 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
         // Those that go on running need both.
         if stopped {
             task_daemon.update_bridge();
+            task_daemon
+                .network
+                .forget_firewalls(task_pool.name.as_str());
             address_set::unload(&task_daemon, &task_pool);
         }
         if stopped && let Err(e) = task_daemon.cgroups.remove_pool(task_pool.name.as_str()) {

@@ -173,6 +173,30 @@ fn dnsmasq_comes_back_and_outlives_the_daemon() {
 }
 
 #[test]
+fn dnsmasq_that_could_not_be_started_is_once_it_can() {
+    let host = networked_host!();
+    let (a, b) = (host.new_ct("a"), host.new_ct("b"));
+    on_bridge(&a, "eth0");
+    on_bridge(&b, "eth0");
+    let in_its_way = host.in_host_ns(|| std::net::UdpSocket::bind("0.0.0.0:67"));
+    a.start();
+    b.start();
+    let file = host.run_dir().join("bridge/dnsmasq.pid");
+    assert!(!file.exists() || processes::ended(dnsmasq(&host), SOON));
+    drop(in_its_way.unwrap());
+    wait::until("names are known", || {
+        a.exec(&["nslookup", "b.osctl"]).success()
+    });
+    for ct in [&a, &b] {
+        ct.kill();
+    }
+    for ct in [a, b] {
+        ct.delete();
+    }
+    host.assert_clean();
+}
+
+#[test]
 fn a_bridge_of_somebody_else_is_left_alone() {
     let host = networked_host!();
     host.network().host.bridge(BRIDGE);

@@ -35,10 +35,30 @@ pub struct Running {
     pub pidfd: Arc<OwnedFd>,
 }
 
+/// Whether there is one.
+#[derive(Debug, Clone)]
+pub enum Service {
+    /// There should be none.
+    Off,
+    /// There should be one, which could not be started or has ended.
+    Failed,
+    /// There is.
+    Runs(Running),
+}
+
+impl Service {
+    fn running(&self) -> Option<&Running> {
+        match self {
+            Service::Runs(running) => Some(running),
+            Service::Off | Service::Failed => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Dnsmasq {
     dir: PathBuf,
-    running: watch::Sender<Option<Running>>,
+    service: watch::Sender<Service>,
     problem: Mutex<Option<String>>,
 }
 
@@ -50,13 +70,13 @@ impl Dnsmasq {
     pub(super) fn new(dir: PathBuf) -> Dnsmasq {
         Dnsmasq {
             dir,
-            running: watch::channel(None).0,
+            service: watch::channel(Service::Off).0,
             problem: Mutex::default(),
         }
     }
 
-    pub(super) fn running(&self) -> watch::Receiver<Option<Running>> {
-        self.running.subscribe()
+    pub(super) fn service(&self) -> watch::Receiver<Service> {
+        self.service.subscribe()
     }
 
     pub(super) fn problem(&self) -> Option<String> {
@@ -83,10 +103,8 @@ impl Dnsmasq {
         let text = config::main(bridge, networks, domain, paths);
         let is_new = self.write("dnsmasq.conf", &text)?;
         let changed = self.write_clients(domain, clients)?;
-        if self.running.borrow().is_none() {
-            self.running.send_replace(self.find());
-        }
-        let runs = self.running.borrow().is_some();
+        self.find_earlier();
+        let runs = self.service.borrow().running().is_some();
         match (runs, is_new) {
             (true, false) => {
                 if changed {
@@ -142,10 +160,15 @@ impl Dnsmasq {
     pub(super) fn start(&self) -> Result<()> {
         let started = self.try_start();
         *self.problem.lock() = started.as_ref().err().map(Error::chain);
-        started
+        let (service, result) = match started {
+            Ok(running) => (Service::Runs(running), Ok(())),
+            Err(e) => (Service::Failed, Err(e)),
+        };
+        self.service.send_replace(service);
+        result
     }
 
-    fn try_start(&self) -> Result<()> {
+    fn try_start(&self) -> Result<Running> {
         let program = PROGRAMS
             .iter()
             .find(|p| Path::new(p).exists())
@@ -174,15 +197,22 @@ impl Dnsmasq {
             .spawn(move || drop(child.wait()))
             .map_err(|e| cannot("wait for", e))?;
         tracing::info!(pid, "dnsmasq serves the default bridge");
-        self.running.send_replace(Some(Running { pid, pidfd }));
-        Ok(())
+        Ok(Running { pid, pidfd })
     }
 
     fn argument(&self) -> String {
         format!("--conf-file={}", self.dir.join("dnsmasq.conf").display())
     }
 
-    /// One that an earlier daemon started.
+    /// Takes over one that an earlier daemon started.
+    fn find_earlier(&self) {
+        if self.service.borrow().running().is_none()
+            && let Some(running) = self.find()
+        {
+            self.service.send_replace(Service::Runs(running));
+        }
+    }
+
     fn find(&self) -> Option<Running> {
         let text = fs::read_to_string(self.dir.join("dnsmasq.pid")).ok()?;
         let pid: i32 = text.trim().parse().ok().filter(|pid| *pid > 1)?;
@@ -198,7 +228,7 @@ impl Dnsmasq {
     }
 
     fn reload(&self) {
-        if let Some(running) = self.running.borrow().as_ref() {
+        if let Service::Runs(running) = &*self.service.borrow() {
             // One that has ended reads everything when it is started again.
             drop(process::pidfd_signal(
                 running.pidfd.as_fd(),
@@ -209,11 +239,9 @@ impl Dnsmasq {
 
     /// Ends it, and waits for that.
     pub(super) fn stop(&self) -> Result<()> {
-        if self.running.borrow().is_none() {
-            self.running.send_replace(self.find());
-        }
+        self.find_earlier();
         *self.problem.lock() = None;
-        let Some(running) = self.running.send_replace(None) else {
+        let Service::Runs(running) = self.service.send_replace(Service::Off) else {
             return Ok(());
         };
         // Nothing of it is lost: leases are in its file as soon as they are given.
@@ -247,11 +275,16 @@ impl Dnsmasq {
         }
     }
 
-    /// Notes that it has ended.
-    pub(super) fn note_end(&self) {
-        let words = self.last_words();
-        *self.problem.lock() = Some(format!("dnsmasq ended: {words}"));
-        self.running.send_replace(None);
+    /// Notes that this one has ended, unless there is another one by now; says what it said last.
+    pub(super) fn note_end(&self, ended: &Running) -> Option<String> {
+        let is_it = |r: &Running| Arc::ptr_eq(&r.pidfd, &ended.pidfd);
+        if !self.service.borrow().running().is_some_and(is_it) {
+            return None;
+        }
+        let problem = format!("dnsmasq ended: {}", self.last_words());
+        *self.problem.lock() = Some(problem.clone());
+        self.service.send_replace(Service::Failed);
+        Some(problem)
     }
 
     /// The user that it is to be: once it is that, it reads its files anew, so it has to reach them.

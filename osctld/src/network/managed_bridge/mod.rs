@@ -14,14 +14,14 @@ use ipnet::IpNet;
 use osctl_api::net::{Address, IfName};
 
 pub use config::Client;
-pub use dnsmasq::Running;
+pub use dnsmasq::{Running, Service};
 pub use subnet::Networks;
 
 use self::dnsmasq::Dnsmasq;
 use super::link::Host;
 use super::nat::Nat;
 use super::netlink;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::store::{Document, Objects, Stored};
 use crate::sync::Mutex;
 
@@ -56,6 +56,8 @@ pub struct ManagedBridge {
     root: String,
     store: Objects<Networks>,
     dnsmasq: Dnsmasq,
+    /// Translation of addresses, or why there can't be any.
+    nat: std::result::Result<Nat, String>,
     state: Mutex<State>,
     changing: Mutex<()>,
 }
@@ -64,15 +66,19 @@ pub struct ManagedBridge {
 struct State {
     networks: Option<Networks>,
     is_up: bool,
-    nat: Option<Nat>,
 }
 
 fn cannot(what: &str, e: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::backend(format!("cannot {what} the default bridge"), e)
 }
 
+fn untranslated(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::backend("cannot translate addresses of the default bridge", e)
+}
+
 impl ManagedBridge {
-    /// Of a daemon with these directories; nothing is made yet.
+    /// Of a daemon with these directories, in the network namespace of the calling thread; nothing
+    /// is made yet.
     ///
     /// # Errors
     /// `Backend` when the state directory can't be used.
@@ -83,6 +89,7 @@ impl ManagedBridge {
         run_dir: PathBuf,
     ) -> Result<ManagedBridge> {
         Ok(ManagedBridge {
+            nat: Nat::open(root).map_err(|e| chain(&e)),
             settings,
             root: root.to_owned(),
             store: Objects::open(state_dir).map_err(|e| cannot("read the networks of", e))?,
@@ -176,23 +183,26 @@ impl ManagedBridge {
         for changed in super::setting::ensure_forwarding().map_err(|e| cannot("forward from", e))? {
             tracing::info!("the default bridge needs it: {changed}");
         }
-        if self.settings.nat {
-            if state.nat.is_none() {
-                let nat = Nat::open(&self.root).map_err(|e| cannot("translate addresses of", e))?;
-                state.nat = Some(nat);
-            }
-            if let Some(nat) = &state.nat {
-                let subnets = [networks.v4.network(), networks.v6.network()];
-                nat.ensure(name, &subnets)
-                    .map_err(|e| cannot("translate addresses of", e))?;
-            }
-        }
+        self.translate(name, &networks)?;
         state.is_up = true;
         let domain = &self.settings.domain;
         if let Err(e) = self.dnsmasq.serve(name, &networks, domain, clients) {
             tracing::warn!("nothing answers on bridge {name}: {}", e.chain());
         }
         Ok(())
+    }
+
+    fn translate(&self, name: &IfName, networks: &Networks) -> Result<()> {
+        match &self.nat {
+            Ok(nat) if self.settings.nat => {
+                let subnets = [networks.v4.network(), networks.v6.network()];
+                nat.ensure(name, &subnets).map_err(untranslated)
+            }
+            // What an earlier daemon was told is not so any more.
+            Ok(nat) => nat.remove().map_err(untranslated),
+            Err(why) if self.settings.nat => Err(untranslated(why.clone())),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Says who is on it now, when it is there.
@@ -218,33 +228,45 @@ impl ManagedBridge {
         let mut state = self.state.lock();
         state.is_up = false;
         let stopped = self.dnsmasq.stop();
-        let nat = match state.nat.take() {
-            Some(nat) => nat
-                .remove()
-                .map_err(|e| cannot("translate addresses of", e)),
-            None => Ok(()),
-        };
+        let nat = self.nat().map_or(Ok(()), Nat::remove).map_err(untranslated);
         let removed = bridge_link::remove(host, name, &self.mark());
         stopped.and(nat).and(removed)
     }
 
-    /// What answers on it, to be watched; `None` while nothing does.
-    pub fn running(&self) -> tokio::sync::watch::Receiver<Option<Running>> {
-        self.dnsmasq.running()
+    /// Its translation of addresses, where the kernel can do that.
+    pub fn nat(&self) -> Option<&Nat> {
+        self.nat.as_ref().ok()
     }
 
-    /// Notes that dnsmasq has ended; says what it said last.
-    pub fn note_end(&self) -> String {
-        self.dnsmasq.note_end();
-        self.dnsmasq.problem().unwrap_or_default()
+    /// Makes the translation again what it was, when somebody else has changed it.
+    ///
+    /// # Errors
+    /// `Backend`.
+    pub fn restore_nat(&self) -> Result<()> {
+        let restored = self.nat().map_or(Ok(()), Nat::restore);
+        restored.map_err(untranslated)
     }
 
-    /// Starts dnsmasq again, which has ended.
+    /// What answers on it, to be watched.
+    pub fn service(&self) -> tokio::sync::watch::Receiver<Service> {
+        self.dnsmasq.service()
+    }
+
+    /// Notes that this dnsmasq has ended, unless there is another one by now; says what it said
+    /// last.
+    pub fn note_end(&self, ended: &Running) -> Option<String> {
+        let _state = self.state.lock();
+        self.dnsmasq.note_end(ended)
+    }
+
+    /// Starts dnsmasq again, which has ended or could not be started.
     ///
     /// # Errors
     /// Why it can't be.
     pub fn revive(&self) -> Result<()> {
-        match self.state.lock().is_up {
+        let _state = self.state.lock();
+        let failed = matches!(*self.dnsmasq.service().borrow(), Service::Failed);
+        match failed {
             true => self.dnsmasq.start(),
             false => Ok(()),
         }

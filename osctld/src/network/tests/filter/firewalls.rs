@@ -237,11 +237,11 @@ fn on_bridges_what_is_impossible_is_refused_and_the_rest_works() {
         // Also without any checks of what comes out of it.
         let mut free = web1.clone();
         free.anti_spoof = false;
-        let all = [Filtered {
-            wanted: &free,
-            firewall: Some(&wall),
-        }];
-        filters.rebuild(&all, &Default::default()).unwrap();
+        let all = Filtered {
+            wanted: free,
+            firewall: Some(wall),
+        };
+        filters.rebuild(|| vec![all]).unwrap();
         assert!(!reaches(&two, &one, "10.5.0.2", 1000));
         assert!(reaches(&two, &one, "10.5.0.2", 1001));
         assert!(!ruleset().unwrap_or_default().contains("from-"));

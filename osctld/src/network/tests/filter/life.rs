@@ -6,13 +6,13 @@ use std::time::Instant;
 use super::bridged::{OWN4, VICTIM4, attacker, lab};
 use super::frames::{ipv4, udp};
 use super::*;
-use crate::network::filter::{AddressSets, Filtered};
+use crate::network::filter::Filtered;
 use crate::network::firewall::{Firewall, Verdict};
 use crate::network::nft::{Batch, Family, Foreign, Monitor, Protection, Socket, Table};
 
-fn alone(wanted: &Wanted) -> [Filtered<'_>; 1] {
-    [Filtered {
-        wanted,
+fn alone(wanted: &Wanted) -> Vec<Filtered> {
+    vec![Filtered {
+        wanted: wanted.clone(),
         firewall: None,
     }]
 }
@@ -77,15 +77,11 @@ fn nothing_leaks_while_filters_change() {
                 filters.add(&neighbours[round % 3], None).unwrap();
                 filters.add(&wanted, None).unwrap();
                 filters.remove(&neighbours[round % 3].host_name).unwrap();
-                filters
-                    .rebuild(&alone(&other), &AddressSets::new())
-                    .unwrap();
+                filters.rebuild(|| alone(&other)).unwrap();
                 // Another daemon takes over.
                 drop(filters);
                 filters = Filters::open("test").unwrap();
-                filters
-                    .rebuild(&alone(&wanted), &AddressSets::new())
-                    .unwrap();
+                filters.rebuild(|| alone(&wanted)).unwrap();
                 filters.restore().unwrap();
             }
             done.store(true, Ordering::Release);
@@ -114,9 +110,7 @@ fn what_a_daemon_before_left_is_cleared() {
             .unwrap();
         drop(filters);
         let filters = Filters::open("test").unwrap();
-        filters
-            .rebuild(&alone(&all[1]), &AddressSets::new())
-            .unwrap();
+        filters.rebuild(|| alone(&all[1])).unwrap();
         assert_eq!(filters.names(), [all[1].host_name.clone()]);
         let fresh = ruleset().unwrap_or_default();
         for other in [&all[0], &all[2], &gone] {
@@ -129,10 +123,34 @@ fn what_a_daemon_before_left_is_cleared() {
         // The same as one that was never anything else.
         drop(filters);
         let filters = Filters::open("test").unwrap();
-        filters.rebuild(&[], &AddressSets::new()).unwrap();
+        filters.rebuild(Vec::new).unwrap();
         assert_eq!(ruleset().unwrap_or_default(), "");
         filters.add(&all[1], None).unwrap();
         assert_eq!(ruleset().unwrap_or_default(), fresh);
+    });
+}
+
+#[test]
+fn what_comes_while_all_is_made_anew_is_not_lost() {
+    on_a_host(|| {
+        let all = many(2);
+        let filters = Filters::open("test").unwrap();
+        std::thread::scope(|scope| {
+            let mut adding = None;
+            let (filters, other) = (&filters, &all[1]);
+            filters
+                .rebuild(|| {
+                    adding = Some(scope.spawn(|| filters.add(other, None).unwrap()));
+                    alone(&all[0])
+                })
+                .unwrap();
+            adding.unwrap().join().unwrap();
+        });
+        assert_eq!(filters.names().len(), 2);
+        let Some(ruleset) = ruleset() else { return };
+        for one in &all {
+            assert!(ruleset.contains(one.host_name.as_str()), "{ruleset}");
+        }
     });
 }
 

@@ -44,6 +44,41 @@ fn what_leaves_is_translated_and_nothing_comes_in() {
     });
 }
 
+#[test]
+fn a_table_that_somebody_deletes_is_noticed_and_restored() {
+    on_a_host(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _guard = runtime.enter();
+        let nat = Nat::unprotected("test").unwrap();
+        let monitor = nat.monitor().unwrap();
+        let heard = |limit| {
+            let changed = async { tokio::time::timeout(limit, monitor.changed()).await };
+            runtime.block_on(changed).ok().map(|c| c.unwrap())
+        };
+        nat.ensure(&"br0".parse().unwrap(), &["10.5.0.0/24".parse().unwrap()])
+            .unwrap();
+        let Some(before) = ruleset() else { return };
+        assert!(before.contains("masquerade"), "{before}");
+        assert_eq!(heard(Duration::from_millis(50)), None);
+        for command in [["flush", "ruleset"], ["flush", "table inet test-nat"]] {
+            let done = Command::new("nft").args(command).status().unwrap();
+            assert!(done.success());
+            assert!(heard(Duration::from_secs(10)).is_some());
+            assert_ne!(ruleset().unwrap_or_default(), before);
+            nat.restore().unwrap();
+            assert_eq!(ruleset().unwrap(), before);
+            // What was done to it before is one notice or several.
+            while heard(Duration::from_millis(50)).is_some() {}
+        }
+        nat.remove().unwrap();
+        nat.restore().unwrap();
+        assert_eq!(ruleset().unwrap_or_default(), "");
+    });
+}
+
 // Which address a datagram from one namespace has in the other.
 fn seen_as(from: &OwnedFd, at: &OwnedFd, ip: &str) -> String {
     let there: IpAddr = ip.parse().unwrap();
