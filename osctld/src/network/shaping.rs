@@ -261,15 +261,21 @@ fn discipline(index: u32, shaper: Shaper, bits: u64, mtu: u32) -> TcMessage {
     message
 }
 
+/// The most that a packet of segmentation offload comes to as frames, with all of their headers.
+const WHOLE: u64 = 72 << 10;
+
 /// Size of the bucket and length of the queue of a token bucket filter, bytes.
 ///
 /// The bucket holds what is sent in 10 ms, so that a late timer costs nothing, but two frames at
-/// least. A packet that is larger than it (segmentation offload makes some of 64 KiB) is cut into
-/// frames by the kernel. The queue holds 50 ms, but 16 frames at least, with which TCP keeps going.
+/// least. A packet that is larger than it is cut into frames by the kernel; then TCP does not know
+/// any more how much of its own is queued, and sends until frames are lost, again and again. So
+/// where the largest packet takes less than 63 ms it fits into the bucket. The queue holds 50 ms,
+/// but 16 frames at least, with which TCP keeps going.
 fn bucket(rate: u64, mtu: u32) -> (u32, u32) {
     let frame = u64::from(mtu) + 18;
     let most = u64::from(u32::MAX) / 4;
-    let burst = (rate / 100).clamp(2 * frame, most);
+    let least = if rate / 16 >= WHOLE { WHOLE } else { 0 };
+    let burst = (rate / 100).clamp(least.max(2 * frame), most);
     let limit = (rate / 20).clamp(16 * frame, most) + burst;
     (clamped(burst), clamped(limit))
 }

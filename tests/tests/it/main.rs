@@ -24,6 +24,7 @@ mod network;
 mod network_bridge;
 mod network_firewall;
 mod network_floods;
+mod network_rates;
 mod restart;
 mod settings;
 mod stopping;

@@ -1,4 +1,4 @@
-//! Limits of rates that come, change and go. How well they are kept is for benchmarks.
+//! Limits of rates that come, change and go. How well they are kept is tested with containers.
 
 use super::super::shaping::ifb_name;
 use super::*;
