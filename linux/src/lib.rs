@@ -11,3 +11,4 @@ pub mod probe;
 pub mod process;
 pub mod seqpacket;
 pub mod tty;
+pub mod zfs;
