@@ -40,8 +40,8 @@ pub fn sweep() {
         }
         println!("removing what is left of {name}");
         for pid in processes::all() {
-            let run_dir = entry.path().join("run");
-            if processes::cmdline(pid).contains(&run_dir.display().to_string()) {
+            let inside = entry.path().join("");
+            if processes::cmdline(pid).contains(&inside.display().to_string()) {
                 processes::kill(pid);
             }
         }

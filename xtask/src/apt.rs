@@ -61,6 +61,11 @@ pub const QEMU: Package = Package {
     name: "qemu-system-x86",
     proof: "/usr/bin/qemu-system-x86_64",
 };
+/// Makes disks that begin with what another has.
+pub const QEMU_IMG: Package = Package {
+    name: "qemu-utils",
+    proof: "/usr/bin/qemu-img",
+};
 
 /// What the measurements are compared with.
 pub const LXC: Package = Package {

@@ -20,3 +20,12 @@ pub fn target() -> PathBuf {
 pub fn images() -> PathBuf {
     target().join("images")
 }
+
+/// Directory of what makes a later run quicker: `OSCTL_CACHE`, by default in
+/// the target directory.
+pub fn cache() -> PathBuf {
+    match std::env::var_os("OSCTL_CACHE") {
+        Some(directory) => root().join(directory),
+        None => target().join("cache"),
+    }
+}

@@ -1,21 +1,20 @@
-//! One virtual machine: its process, its console, and the agent in it.
+//! One virtual machine: its process, its power, and its console.
 
 use std::fs::{self, File};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::frame::{self, Kind};
+use super::frame::Kind;
 use super::http::Server;
+use super::qemu::{self, Disk};
 use super::qmp::Monitor;
-use crate::{processes, wait};
-
-/// All that QEMU can emulate but cmpxchg16b, whose flags QEMU 7.2 gets wrong:
-/// the kernel's allocator, which uses it where it is there, brings it down.
-const CPU: &str = "max,-cx16";
+use super::settings::{Root, Settings};
+use super::state::State;
+use crate::{daemon, processes, stale, wait};
 
 /// Longest that anything in an emulated machine may take: it is there to end
 /// what hangs, on a machine that is busy with other things.
@@ -24,101 +23,127 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// How many lines of the console a failure shows.
 const SHOWN: usize = 60;
 
-/// Where a machine has its root from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Root {
-    /// A disk, before all others.
-    Disk,
-    /// The network: stage 1 downloads it.
-    Network,
-}
-
-/// What a machine is.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Memory in MiB.
-    pub memory: u32,
-    /// Where the root comes from.
-    pub root: Root,
-    /// Sizes of empty disks in MiB: `/dev/vdb` and so on, `/dev/vda` without a
-    /// root on a disk.
-    pub disks: Vec<u64>,
-    /// Words to add to the kernel's command line.
-    pub append: String,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            memory: 1024,
-            root: Root::Disk,
-            disks: Vec::new(),
-            append: String::new(),
-        }
-    }
-}
-
-/// What a program in a machine has left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// Exit status; the signal below zero when one ended it.
-    pub status: i32,
-    /// What it wrote to its stdout.
-    pub stdout: Vec<u8>,
-    /// What it wrote to its stderr.
-    pub stderr: Vec<u8>,
-}
-
-/// A machine that runs; its power is cut when this is dropped.
+/// A machine; its power is cut when this is dropped, and nothing is left.
 #[derive(Debug)]
 pub struct Machine {
     directory: tempfile::TempDir,
     dist: PathBuf,
     settings: Settings,
+    disks: Vec<Disk>,
     server: Option<Server>,
-    running: Option<Running>,
+    /// What its disks are based on.
+    state: Option<State>,
+    pub(super) running: Option<Running>,
 }
 
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     qemu: Child,
-    agent: UnixStream,
+    pub(super) agent: UnixStream,
     monitor: Monitor,
 }
 
 impl Machine {
     /// Boots the image that the environment names; `None`, having said why,
     /// where there is none.
+    #[track_caller]
     pub fn boot(settings: Settings) -> Option<Machine> {
-        let Some(dist) = std::env::var_os("OSCTL_VM_DIST") else {
-            println!("skipped: cargo xtask vm test builds the image that this boots");
-            return None;
-        };
-        let directory = tempfile::tempdir().unwrap();
-        for (index, size) in settings.disks.iter().enumerate() {
-            let disk = File::create_new(disk(directory.path(), index)).unwrap();
-            disk.set_len(size * 1024 * 1024).unwrap();
+        Some(Machine::booted(dist()?, settings))
+    }
+
+    /// A host whose services run and for which `settings.prepare` is done: as
+    /// [`boot`](Machine::boot), but in a fraction of the time where its state
+    /// is there.
+    #[track_caller]
+    pub fn ready(settings: Settings) -> Option<Machine> {
+        let dist = dist()?;
+        if let Some(state) = State::ensure(&dist, &settings)
+            && let Some(machine) = Machine::restored(&dist, &settings, state)
+        {
+            return Some(machine);
         }
-        let dist = PathBuf::from(dist);
+        let mut machine = Machine::booted(dist, settings);
+        machine.settle();
+        Some(machine)
+    }
+
+    fn booted(dist: PathBuf, settings: Settings) -> Machine {
+        let mut machine = Machine::off(dist, settings);
+        let here = machine.directory.path().to_owned();
+        machine.add_disks(&here);
+        machine.start();
+        machine
+    }
+
+    fn restored(dist: &Path, settings: &Settings, state: State) -> Option<Machine> {
+        let mut machine = Machine::off(dist.to_owned(), settings.clone());
+        machine.disks = state.disks(machine.directory.path(), settings.disks.len());
+        machine.power_on(Some(state.source()));
+        if let Err(why) = machine.load() {
+            println!("the host is booted, as its state cannot be restored: {why}");
+            state.discard();
+            return None;
+        }
+        machine.state = Some(state);
+        Some(machine)
+    }
+
+    /// One without disks that has not been switched on.
+    pub(super) fn off(dist: PathBuf, settings: Settings) -> Machine {
+        stale::sweep();
+        let directory = tempfile::Builder::new().prefix(stale::PREFIX).tempdir();
+        let directory = directory.unwrap();
+        stale::claim(directory.path());
         let from_network = settings.root == Root::Network;
-        let mut machine = Machine {
+        Machine {
             server: from_network.then(|| Server::start(&dist.join("root.squashfs"))),
             directory,
             dist,
             settings,
+            disks: Vec::new(),
+            state: None,
             running: None,
-        };
-        machine.start();
-        Some(machine)
+        }
+    }
+
+    /// Adds its empty disks, as files in `directory`.
+    pub(super) fn add_disks(&mut self, directory: &Path) {
+        for (index, size) in self.settings.disks.iter().enumerate() {
+            let path = directory.join(format!("disk{index}"));
+            let file = File::create_new(&path).unwrap();
+            file.set_len(size * 1024 * 1024).unwrap();
+            let format = "raw";
+            self.disks.push(Disk { path, format });
+        }
     }
 
     /// Switches the machine on and waits for its agent.
     #[track_caller]
     pub fn start(&mut self) {
+        self.power_on(None);
+        self.ask(Kind::Hello, b"");
+        self.answer(Kind::Done);
+        self.name();
+    }
+
+    #[track_caller]
+    fn power_on(&mut self, state: Option<String>) {
         assert!(self.running.is_none(), "the machine runs");
         let here = self.directory.path();
         let errors = File::create(here.join("qemu.log")).unwrap();
-        let mut command = self.command();
+        let root = match &self.server {
+            Some(server) => format!("httproot={}", server.url()),
+            None => "root=/dev/vda".to_owned(),
+        };
+        let mut command = qemu::Machine {
+            dist: &self.dist,
+            settings: &self.settings,
+            root: &root,
+            here,
+            disks: &self.disks,
+            state,
+        }
+        .command();
         command
             .stdin(Stdio::null())
             .stdout(errors.try_clone().unwrap())
@@ -128,7 +153,7 @@ impl Machine {
         let agent = listen(&here.join("agent"));
         let monitor = listen(&here.join("monitor"));
         let qemu = processes::spawn(&mut command);
-        let accept = |listener: &std::os::unix::net::UnixListener| {
+        let accept = |listener: &UnixListener| {
             let ready = wait::readable(&[listener], wait::SOON);
             assert!(ready[0], "QEMU does not start: {}", self.errors());
             let (stream, _) = listener.accept().unwrap();
@@ -143,55 +168,84 @@ impl Machine {
             agent,
             monitor,
         });
-        self.ask(Kind::Hello, b"");
-        self.answer(Kind::Done);
     }
 
-    fn command(&self) -> Command {
-        let here = self.directory.path();
-        let params = fs::read_to_string(self.dist.join("kernel-params")).unwrap();
-        let console = here.join("console");
-        let root = match &self.server {
-            Some(server) => format!("httproot={}", server.url()),
-            None => "root=/dev/vda".to_owned(),
-        };
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg", "-cpu", CPU, "-smp", "2", "-no-reboot"])
-            .args(["-nodefaults", "-display", "none", "-m"])
-            .arg(self.settings.memory.to_string())
-            .arg("-serial")
-            .arg(format!("file:{}", console.display()))
-            .arg("-chardev")
-            .arg(format!(
-                "socket,id=agent,path={}",
-                here.join("agent").display()
-            ))
-            .args(["-device", "virtio-serial-pci", "-device"])
-            .arg("virtserialport,chardev=agent,name=osctl.agent")
-            .arg("-qmp")
-            .arg(format!("unix:{}", here.join("monitor").display()))
-            .args(["-nic", "user,model=virtio-net-pci", "-kernel"])
-            .arg(self.dist.join("bzImage"))
-            .arg("-initrd")
-            .arg(self.dist.join("initrd"))
-            .arg("-append")
-            .arg(format!(
-                "{} {root} osctl.agent {}",
-                params.trim(),
-                self.settings.append
-            ));
-        if self.server.is_none() {
-            let root = self.dist.join("root.squashfs");
-            let root = root.display();
-            qemu.arg("-drive")
-                .arg(format!("file={root},format=raw,if=virtio,readonly=on"));
+    /// Waits for the services that tests are about, and prepares the host.
+    #[track_caller]
+    pub(super) fn settle(&mut self) {
+        self.sh("sv -w 240 start osctld dhcp-eth0 > /dev/null").ok();
+        if !self.settings.prepare.is_empty() {
+            let script = self.settings.prepare.clone();
+            self.sh(&script).ok();
         }
-        for index in 0..self.settings.disks.len() {
-            let disk = disk(here, index);
-            qemu.arg("-drive")
-                .arg(format!("file={},format=raw,if=virtio", disk.display()));
+    }
+
+    /// Saves memory and devices to where QEMU writes to. Disks are as they have to be for it.
+    pub(super) fn save(&mut self, to: &str) -> Result<(), String> {
+        self.sh("sync").ok();
+        let monitor = &mut self.running.as_mut().unwrap().monitor;
+        monitor.command("stop", &json!({}));
+        // Nothing runs that a slow migration would be kind to.
+        monitor.command(
+            "migrate-set-parameters",
+            &json!({ "max-bandwidth": 1_u64 << 40 }),
+        );
+        monitor.command("migrate", &json!({ "uri": to }));
+        let ended = wait::find(DEADLINE, || {
+            let status = monitor.command("query-migrate", &json!({}));
+            let word = status["status"].as_str().unwrap_or_default().to_owned();
+            ["completed", "failed", "cancelled"]
+                .contains(&word.as_str())
+                .then_some(word)
+        });
+        match ended.as_deref() {
+            Some("completed") => Ok(()),
+            other => Err(format!("QEMU's migration: {other:?}")),
         }
-        qemu
+    }
+
+    /// Lets a machine go on that is restored, as a host of its own.
+    fn load(&mut self) -> Result<(), String> {
+        let running = self.running.as_mut().unwrap();
+        let loaded = wait::find(DEADLINE, || {
+            match running.monitor.try_command("query-status", &json!({})) {
+                Ok(status) if status["status"] == "inmigrate" => None,
+                Ok(_) => Some(Ok(())),
+                Err(error) => Some(Err(error)),
+            }
+        });
+        match loaded {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(format!("{error}: {}", self.errors().trim())),
+            None => return Err("it takes too long".to_owned()),
+        }
+        running.monitor.command("cont", &json!({}));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap();
+        // Two hosts that come from one state must not guess each other's keys.
+        let script = format!(
+            "date -u -s @{}.{:09} > /dev/null
+            for try in {{1..600}}; do
+                dmesg | grep -q 'reseeded due to virtual machine fork' && exit
+                sleep 0.05
+            done
+            echo 'the random numbers are those of the state' >&2; exit 1",
+            now.as_secs(),
+            now.subsec_nanos()
+        );
+        self.sh(&script).ok();
+        self.name();
+        Ok(())
+    }
+
+    /// Gives the host its name and its address on the wire.
+    #[track_caller]
+    fn name(&mut self) {
+        let Settings { name, .. } = &self.settings;
+        let mac = self.settings.mac();
+        let script =
+            format!("echo {name} > /proc/sys/kernel/hostname && ip link set eth1 address {mac}");
+        self.sh(&script).ok();
     }
 
     /// Cuts the power. Disks keep what was written to them.
@@ -205,8 +259,21 @@ impl Machine {
     /// Asks the host to power off, and waits until it has.
     #[track_caller]
     pub fn power_off(&mut self) {
-        assert!(self.sh("poweroff").ok().stdout.is_empty());
+        self.go_down("poweroff");
+    }
+
+    /// Asks the host to boot anew, and waits for its agent.
+    #[track_caller]
+    pub fn reboot(&mut self) {
+        self.go_down("reboot");
+        self.start();
+    }
+
+    #[track_caller]
+    fn go_down(&mut self, command: &str) {
+        assert!(self.sh(command).ok().stdout.is_empty());
         let mut running = self.running.take().unwrap();
+        // QEMU ends at a reboot, too.
         let ended = processes::ended(running.qemu.id(), DEADLINE);
         if !ended {
             let _ = running.qemu.kill();
@@ -214,9 +281,14 @@ impl Machine {
         let status = running.qemu.wait().unwrap();
         assert!(
             ended && status.success(),
-            "the host does not power off:\n{}",
+            "{command}: the host does not go down:\n{}",
             self.console()
         );
+    }
+
+    /// Whether it goes on from a state that was saved.
+    pub fn is_restored(&self) -> bool {
+        self.state.is_some()
     }
 
     /// Whether the machine runs or is stopped, as QEMU calls it.
@@ -226,120 +298,52 @@ impl Machine {
         status["status"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Runs a program with an empty stdin.
+    /// Waits until the console shows `text`, for as long as the machine is on.
     #[track_caller]
-    pub fn run(&mut self, argv: &[&str]) -> Output {
-        self.run_with(argv, b"")
-    }
-
-    /// Runs a script of bash.
-    #[track_caller]
-    pub fn sh(&mut self, script: &str) -> Output {
-        self.run(&["bash", "-c", script])
-    }
-
-    /// Runs a program.
-    #[track_caller]
-    pub fn run_with(&mut self, argv: &[&str], stdin: &[u8]) -> Output {
-        let length = u32::try_from(stdin.len()).unwrap();
-        let mut request = length.to_le_bytes().to_vec();
-        request.extend_from_slice(stdin);
-        for argument in argv {
-            request.extend_from_slice(argument.as_bytes());
-            request.push(0);
-        }
-        self.ask(Kind::Run, &request);
-        let stdout = self.answer(Kind::Stdout);
-        let stderr = self.answer(Kind::Stderr);
-        let status = self.answer(Kind::Exit);
-        Output {
-            status: i32::from_le_bytes(status.try_into().unwrap()),
-            stdout,
-            stderr,
-        }
-    }
-
-    /// Writes a file in the host.
-    #[track_caller]
-    pub fn push(&mut self, path: &str, mode: u32, content: &[u8]) {
-        let mut request = mode.to_le_bytes().to_vec();
-        request.extend_from_slice(path.as_bytes());
-        request.push(0);
-        request.extend_from_slice(content);
-        self.ask(Kind::Push, &request);
-        self.answer(Kind::Done);
-    }
-
-    /// Reads a file of the host.
-    #[track_caller]
-    pub fn pull(&mut self, path: &str) -> Vec<u8> {
-        self.ask(Kind::Pull, path.as_bytes());
-        self.answer(Kind::File)
-    }
-
-    #[track_caller]
-    fn ask(&mut self, kind: Kind, content: &[u8]) {
-        let running = self.running.as_mut().expect("the machine is off");
-        if let Err(error) = frame::write(&mut running.agent, kind, content) {
-            panic!("the agent takes nothing: {error}\n{}", self.console());
-        }
-    }
-
-    #[track_caller]
-    fn answer(&mut self, wanted: Kind) -> Vec<u8> {
-        let running = self.running.as_mut().expect("the machine is off");
-        match frame::read(&mut running.agent) {
-            Ok((kind, content)) if kind == wanted => content,
-            Ok((kind, content)) => panic!(
-                "the agent answers {kind:?} {}\n{}",
-                String::from_utf8_lossy(&content),
-                self.console()
-            ),
-            Err(error) => panic!("no answer: {error}\n{}\n{}", self.errors(), self.console()),
-        }
+    pub fn console_shows(&mut self, text: &str) {
+        let path = self.directory.path().join("console");
+        let shown = wait::find(DEADLINE, || {
+            let console = fs::read(&path).unwrap_or_default();
+            String::from_utf8_lossy(&console)
+                .contains(text)
+                .then_some(())
+        });
+        assert!(shown.is_some(), "no {text:?}:\n{}", self.console());
     }
 
     /// The last lines of the console.
     pub fn console(&self) -> String {
-        crate::daemon::tail(&self.directory.path().join("console"), SHOWN)
+        daemon::tail(&self.directory.path().join("console"), SHOWN)
     }
 
-    fn errors(&self) -> String {
+    pub(super) fn errors(&self) -> String {
         fs::read_to_string(self.directory.path().join("qemu.log")).unwrap_or_default()
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.running.is_some() {
+            let Settings { name, .. } = &self.settings;
+            println!(
+                "--- the console of {name} ends with:\n{}\n---",
+                self.console()
+            );
+        }
         self.cut();
     }
 }
 
-impl Output {
-    /// This, when the program ended with 0.
-    #[track_caller]
-    pub fn ok(self) -> Output {
-        assert_eq!(
-            self.status,
-            0,
-            "stdout: {}\nstderr: {}",
-            String::from_utf8_lossy(&self.stdout),
-            String::from_utf8_lossy(&self.stderr)
-        );
-        self
-    }
-
-    /// What it wrote to its stdout, without white space around it.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).trim().to_owned()
-    }
+/// The image, as one path however it is named.
+fn dist() -> Option<PathBuf> {
+    let Some(dist) = std::env::var_os("OSCTL_VM_DIST") else {
+        println!("skipped: cargo xtask vm test builds the image that this boots");
+        return None;
+    };
+    Some(fs::canonicalize(dist).unwrap())
 }
 
-fn disk(directory: &Path, index: usize) -> PathBuf {
-    directory.join(format!("disk{index}"))
-}
-
-fn listen(path: &Path) -> std::os::unix::net::UnixListener {
+fn listen(path: &Path) -> UnixListener {
     let _ = fs::remove_file(path);
-    std::os::unix::net::UnixListener::bind(path).unwrap()
+    UnixListener::bind(path).unwrap()
 }

@@ -1,8 +1,14 @@
 //! Virtual machines that boot the host image, and what tests do with them.
 
+mod agent;
 pub mod frame;
 mod http;
 mod machine;
+mod qemu;
 mod qmp;
+mod settings;
+mod state;
 
-pub use machine::{Machine, Output, Root, Settings};
+pub use agent::Output;
+pub use machine::Machine;
+pub use settings::{Root, Settings, Wire};

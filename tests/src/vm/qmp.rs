@@ -26,20 +26,37 @@ impl Monitor {
     /// Carries out `command`; what it returns.
     #[track_caller]
     pub fn command(&mut self, command: &str, arguments: &Value) -> Value {
+        self.try_command(command, arguments)
+            .unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// As [`command`](Monitor::command).
+    ///
+    /// # Errors
+    /// What QEMU says against it, or why it says nothing.
+    pub fn try_command(&mut self, command: &str, arguments: &Value) -> Result<Value, String> {
         let request = json!({ "execute": command, "arguments": arguments });
-        writeln!(self.stream.get_mut(), "{request}").unwrap();
+        writeln!(self.stream.get_mut(), "{request}").map_err(|e| e.to_string())?;
         loop {
-            let mut answer = self.receive();
+            let mut answer = self.try_receive()?;
             if answer["event"].is_null() {
-                assert!(answer["error"].is_null(), "{command}: {answer}");
-                return answer["return"].take();
+                return match answer["error"].is_null() {
+                    true => Ok(answer["return"].take()),
+                    false => Err(answer["error"].to_string()),
+                };
             }
         }
     }
 
     fn receive(&mut self) -> Value {
+        self.try_receive().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_receive(&mut self) -> Result<Value, String> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("QEMU says {line:?}: {e}"))
+        self.stream
+            .read_line(&mut line)
+            .map_err(|e| e.to_string())?;
+        serde_json::from_str(&line).map_err(|e| format!("QEMU says {line:?}: {e}"))
     }
 }

@@ -8,6 +8,8 @@ use std::fs;
 use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Root, Settings};
 
+mod lab;
+
 #[test]
 fn boots() {
     let Some(mut host) = Machine::boot(Settings::default()) else {
@@ -23,7 +25,7 @@ fn boots() {
 
 #[test]
 fn the_agent_moves_bytes() {
-    let Some(mut host) = Machine::boot(Settings::default()) else {
+    let Some(mut host) = Machine::ready(Settings::default()) else {
         return;
     };
     let bytes: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
@@ -44,7 +46,7 @@ fn the_agent_moves_bytes() {
 
 #[test]
 fn the_host_is_set_up() {
-    let Some(mut host) = Machine::boot(Settings::default()) else {
+    let Some(mut host) = Machine::ready(Settings::default()) else {
         return;
     };
     let mut says = |script: &str| host.sh(script).ok().text();
@@ -104,7 +106,7 @@ fn boots_from_the_network() {
 
 #[test]
 fn a_container_runs_under_cgroup_v2_alone() {
-    let Some(mut host) = Machine::boot(Settings::default()) else {
+    let Some(mut host) = Machine::ready(Settings::default()) else {
         return;
     };
     let directory = tempfile::tempdir().unwrap();

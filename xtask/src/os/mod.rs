@@ -80,14 +80,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Where things are kept that a later build is quicker with: `os` below
-/// `OSCTL_CACHE`, which is by default in the target directory.
+/// Where things are kept that a later build is quicker with.
 fn cache() -> PathBuf {
-    let cache = match std::env::var_os("OSCTL_CACHE") {
-        Some(directory) => workspace::root().join(directory),
-        None => workspace::target().join("cache"),
-    };
-    cache.join("os")
+    workspace::cache().join("os")
 }
 
 /// Builds the image; the directory of what boots.

@@ -1,0 +1,109 @@
+//! QEMU's command line. What a state was saved with is what it is restored
+//! with, so that there is one place for it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::settings::{Root, Settings, Wire};
+
+/// The emulator.
+pub const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
+
+/// All that QEMU can emulate but cmpxchg16b, whose flags QEMU 7.2 gets wrong:
+/// the kernel's allocator, which uses it where it is there, brings it down.
+const CPU: &str = "max,-cx16";
+
+/// A disk beside the root's.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// The file.
+    pub path: PathBuf,
+    /// Its format, as QEMU calls it.
+    pub format: &'static str,
+}
+
+/// What the command line is made from.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// Directory of what boots.
+    pub dist: &'a Path,
+    /// What it is.
+    pub settings: &'a Settings,
+    /// Where stage 1 says it finds the root.
+    pub root: &'a str,
+    /// Directory of sockets and the console.
+    pub here: &'a Path,
+    /// Disks, in the order of the settings.
+    pub disks: &'a [Disk],
+    /// A shell command whose output is the state that it starts from.
+    pub state: Option<String>,
+}
+
+impl Machine<'_> {
+    /// The command.
+    pub fn command(&self) -> Command {
+        let mut qemu = Command::new(PROGRAM);
+        self.devices(&mut qemu);
+        self.ports(&mut qemu);
+        self.boot(&mut qemu);
+        if let Some(state) = &self.state {
+            qemu.arg("-incoming").arg(format!("exec:{state}"));
+        }
+        qemu
+    }
+
+    fn devices(&self, qemu: &mut Command) {
+        qemu.args(["-accel", "tcg", "-cpu", CPU, "-smp", "2", "-no-reboot"])
+            .args(["-nodefaults", "-display", "none", "-m"])
+            .arg(self.settings.memory.to_string())
+            // A host that is restored is another one, and its kernel learns of it:
+            // it takes new random numbers.
+            .args(["-device", "vmgenid,guid=auto"])
+            .args(["-nic", "user,model=virtio-net-pci", "-netdev"]);
+        match self.settings.wire.as_ref().map(Wire::group) {
+            Some(group) => qemu.arg(format!("socket,id=wire,mcast={group},localaddr=127.0.0.1")),
+            None => qemu.arg("hubport,id=wire,hubid=0"),
+        };
+        // Always there, so that a state is the same with and without.
+        qemu.args(["-device", "virtio-net-pci,netdev=wire,romfile="]);
+        if self.settings.root == Root::Disk {
+            let root = self.dist.join("root.squashfs");
+            let root = root.display();
+            qemu.arg("-drive")
+                .arg(format!("file={root},format=raw,if=virtio,readonly=on"));
+        }
+        for Disk { path, format } in self.disks {
+            let path = path.display();
+            qemu.arg("-drive")
+                .arg(format!("file={path},format={format},if=virtio"));
+        }
+    }
+
+    fn ports(&self, qemu: &mut Command) {
+        let here = self.here.display();
+        qemu.arg("-serial")
+            .arg(format!("file:{here}/console"))
+            .arg("-chardev")
+            .arg(format!("socket,id=agent,path={here}/agent"))
+            .args(["-device", "virtio-serial-pci", "-device"])
+            .arg("virtserialport,chardev=agent,name=osctl.agent")
+            .arg("-qmp")
+            .arg(format!("unix:{here}/monitor"));
+    }
+
+    fn boot(&self, qemu: &mut Command) {
+        let params = fs::read_to_string(self.dist.join("kernel-params")).unwrap();
+        qemu.arg("-kernel")
+            .arg(self.dist.join("bzImage"))
+            .arg("-initrd")
+            .arg(self.dist.join("initrd"))
+            .arg("-append")
+            .arg(format!(
+                "{} {} osctl.agent {}",
+                params.trim(),
+                self.root,
+                self.settings.append
+            ));
+    }
+}

@@ -1,0 +1,80 @@
+//! What other tests rely on: hosts that are restored, and several on a wire.
+
+use std::time::{Duration, SystemTime};
+
+use osctl_tests::vm::{Machine, Settings, Wire};
+
+/// A host on a wire.
+fn on(wire: &Wire, name: &str) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        wire: Some(wire.clone()),
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn hosts_of_one_state_are_different_hosts() {
+    let wire = Wire::new();
+    let Some(mut a) = Machine::ready(on(&wire, "a")) else {
+        return;
+    };
+    let mut b = Machine::ready(on(&wire, "b")).unwrap();
+    assert!(a.is_restored() && b.is_restored());
+    assert_eq!(a.sh("cat /proc/sys/kernel/hostname").ok().text(), "a");
+    assert_eq!(b.sh("cat /proc/sys/kernel/hostname").ok().text(), "b");
+    let random = "head -c 16 /dev/urandom | od -An -tx1";
+    assert_ne!(a.sh(random).ok().stdout, b.sh(random).ok().stdout);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let clock: u64 = a.sh("date +%s").ok().text().parse().unwrap();
+    let late = Duration::from_secs(clock).abs_diff(now.unwrap());
+    assert!(late < Duration::from_secs(20), "{late:?}");
+    // Both can speak to each other, and the daemon that was saved to its clients.
+    a.sh("ip addr add 192.0.2.1/24 dev eth1 && ip link set eth1 up")
+        .ok();
+    b.sh("ip addr add 192.0.2.2/24 dev eth1 && ip link set eth1 up")
+        .ok();
+    b.sh("ping -c 3 -w 60 192.0.2.1").ok();
+    a.run(&["osctl", "ping"]).ok();
+    // And to no one else.
+    let mut other = Machine::ready(on(&Wire::new(), "c")).unwrap();
+    other
+        .sh("ip addr add 192.0.2.3/24 dev eth1 && ip link set eth1 up")
+        .ok();
+    assert_ne!(other.sh("ping -c 2 -w 4 192.0.2.1").status, 0);
+}
+
+#[test]
+fn a_prepared_disk_is_each_test_s_own() {
+    let settings = Settings {
+        disks: vec![64],
+        prepare: "mkfs.ext4 -q /dev/vdb && mkdir /d && mount /dev/vdb /d && echo 1 > /d/f"
+            .to_owned(),
+        ..Settings::default()
+    };
+    for text in ["a", "b"] {
+        let Some(mut host) = Machine::ready(settings.clone()) else {
+            return;
+        };
+        assert!(host.is_restored());
+        assert_eq!(host.pull("/d/f"), b"1\n");
+        host.sh(&format!("echo {text} > /d/f && sync -f /d/f")).ok();
+        host.cut();
+        host.start();
+        host.sh("mkdir /d && mount /dev/vdb /d").ok();
+        assert_eq!(host.pull("/d/f"), format!("{text}\n").as_bytes());
+    }
+}
+
+#[test]
+fn a_host_reboots() {
+    let Some(mut host) = Machine::ready(Settings::default()) else {
+        return;
+    };
+    host.sh("echo 1 > /tmp/before").ok();
+    host.reboot();
+    assert_ne!(host.sh("cat /tmp/before").status, 0);
+    host.sh("sv -w 120 start osctld").ok();
+    host.sh("echo one two > /dev/console").ok();
+    host.console_shows("one two");
+}
