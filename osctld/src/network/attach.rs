@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ipnet::IpNet;
 use osctl_api::net::{IfName, Network as Prefix};
 
-use super::filter::{Filtered, Filters};
+use super::filter::{Filtered, Filters, Others};
 use super::firewall::Firewall;
 use super::inside;
 use super::link::{Ensured, Host};
@@ -184,7 +184,28 @@ impl Network {
             };
             there.values().map(filtered).collect()
         };
-        self.filters()?.rebuild(all).map_err(failed)
+        let others = match self.strangers()?.as_slice() {
+            [] => Others::Go,
+            strangers => {
+                let names = strangers.join(", ");
+                tracing::warn!("not looked after, and filtered as before: {names}");
+                Others::Stay
+            }
+        };
+        self.filters()?.rebuild(others, all).map_err(failed)
+    }
+
+    /// The interfaces with our mark whose containers are not known, because their pool or their
+    /// configuration can't be read: they may run.
+    fn strangers(&self) -> Result<Vec<String>> {
+        let ours = self.host.list_ours().map_err(failed)?;
+        let there = self.there.lock();
+        let unknown = ours
+            .iter()
+            .filter(|o| o.index.is_some() && !there.contains_key(&o.host_name));
+        Ok(unknown
+            .map(|o| format!("{} {}", o.owner, o.netif))
+            .collect())
     }
 
     /// Makes the filters again what they were, when somebody else has changed them.

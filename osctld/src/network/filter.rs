@@ -9,19 +9,22 @@
 
 mod apply;
 mod base;
+mod inner;
 mod own;
 mod plan;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::errno::Errno;
 use osctl_api::net::{IfName, Network};
 
 use super::firewall::{self, Abilities, Firewall};
-use super::nft::{self, Batch, Count, Family, Monitor, Protection, Socket, Table};
+use super::nft::{self, Count, Family, Monitor, Protection, Socket, Table};
 use super::wanted::Wanted;
-use plan::Part;
+use inner::{Entry, Inner};
+
+/// Those that have tables of ours.
+const FAMILIES: [Family; 3] = [Family::Bridge, Family::Inet, Family::Arp];
 
 /// Named sets of addresses.
 pub type AddressSets = BTreeMap<String, Vec<Network>>;
@@ -58,23 +61,6 @@ pub struct Filters {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    socket: Socket,
-    protection: Protection,
-    abilities: Abilities,
-    entries: BTreeMap<IfName, Entry>,
-    sets: AddressSets,
-    // Families whose tables are there, as far as is known.
-    made: Vec<Family>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    of: String,
-    parts: Vec<Part>,
-}
-
 /// One interface with what its firewall is.
 #[derive(Debug, Clone)]
 pub struct Filtered {
@@ -82,6 +68,15 @@ pub struct Filtered {
     pub wanted: Wanted,
     /// The firewall of its container, if there is one.
     pub firewall: Option<Firewall>,
+}
+
+/// What becomes of filters of interfaces that nothing is known of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They are removed.
+    Go,
+    /// They stay.
+    Stay,
 }
 
 impl Filters {
@@ -108,6 +103,7 @@ impl Filters {
                 entries: BTreeMap::new(),
                 sets: BTreeMap::new(),
                 made: Vec::new(),
+                has_others: false,
             }),
         })
     }
@@ -154,19 +150,24 @@ impl Filters {
     /// Makes the tables exactly what the named sets and `all` want, whatever is in them, in one
     /// transaction; interfaces that were filtered already stay so in between. For adoption, when
     /// nothing is known of them. `all` is asked when nothing else can change them any more: what
-    /// comes or goes later is done on top of it.
+    /// comes or goes later is done on top of it. What the tables have of interfaces that are not
+    /// among `all` is removed, or stays, as far as the kernel lets it.
     ///
     /// # Errors
     /// [`Error::Firewall`], [`Error::Kernel`]; then nothing has changed.
-    pub fn rebuild(&self, all: impl FnOnce() -> Vec<Filtered>) -> Result<(), Error> {
+    pub fn rebuild(
+        &self,
+        others: Others,
+        all: impl FnOnce() -> Vec<Filtered>,
+    ) -> Result<(), Error> {
         let mut inner = self.lock();
         let mut entries = BTreeMap::new();
         for one in all() {
             let entry = inner.entry(&one.wanted, one.firewall.as_ref(), &inner.sets)?;
             entries.insert(one.wanted.host_name.clone(), entry);
         }
-        let sets = inner.sets.clone();
-        inner.rebuild(&self.root, entries, sets)
+        inner.has_others = others == Others::Stay;
+        inner.make(&self.root, entries)
     }
 
     /// Makes the tables again what they are supposed to be, in one transaction.
@@ -227,160 +228,5 @@ impl Filters {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    fn entry(
-        &self,
-        wanted: &Wanted,
-        firewall: Option<&Firewall>,
-        sets: &AddressSets,
-    ) -> Result<Entry, Error> {
-        let of = format!("{} {}", wanted.owner, wanted.name);
-        let compiled = |f| {
-            firewall::check_sets(f, sets)?;
-            firewall::compile(f, &wanted.attachment, self.abilities)
-        };
-        let chains = firewall.map(compiled).transpose();
-        let chains = chains.map_err(|source| Error::Firewall {
-            of: of.clone(),
-            source,
-        })?;
-        Ok(Entry {
-            parts: plan::plan(wanted, chains.as_ref()),
-            of,
-        })
-    }
-
-    // `None` for an interface that goes.
-    fn change(&mut self, root: &str, name: &IfName, entry: Option<Entry>) -> Result<(), Error> {
-        let before = self.entries.remove(name);
-        let mut made = self.made.clone();
-        let batch = self.batch(root, name, before.as_ref(), entry.as_ref(), &mut made);
-        let (done, entry) = match self.socket.transact(batch) {
-            Ok(()) => {
-                self.made = made;
-                (Ok(()), entry)
-            }
-            // Not what it should be: somebody has deleted something, or made it before us.
-            Err(e) if e.errno().is_some() => {
-                let mut entries = self.entries.clone();
-                entries.extend(entry.clone().map(|e| (name.clone(), e)));
-                (self.rebuild(root, entries, self.sets.clone()), entry)
-            }
-            Err(source) => {
-                let of = entry.as_ref().or(before.as_ref()).map(|e| e.of.clone());
-                let of = of.unwrap_or_else(|| name.to_string());
-                (Err(Error::Kernel { of, source }), None)
-            }
-        };
-        let now = if done.is_ok() { entry } else { before };
-        self.entries.extend(now.map(|e| (name.clone(), e)));
-        done
-    }
-
-    // What makes `after` out of `before`, which is not among the entries; `made` becomes what it is
-    // when that is done.
-    fn batch(
-        &self,
-        root: &str,
-        name: &IfName,
-        before: Option<&Entry>,
-        after: Option<&Entry>,
-        made: &mut Vec<Family>,
-    ) -> Batch {
-        let parts = |entry: Option<&'_ Entry>| entry.map_or_else(Vec::new, |e| e.parts.clone());
-        let (before, after) = (parts(before), parts(after));
-        let mut batch = Batch::new();
-        for part in &after {
-            if !made.contains(&part.family) {
-                apply::base(&mut batch, root, part.family, self.protection, &self.sets);
-                made.push(part.family);
-            }
-        }
-        apply::replace(&mut batch, root, name, &before, &after);
-        made.retain(|family| {
-            let of = |parts: &[Part]| parts.iter().any(|p| p.family == *family);
-            let used = of(&after) || self.entries.values().any(|e| of(&e.parts));
-            if !used {
-                batch.delete_table(&Table::new(*family, root));
-            }
-            used
-        });
-        batch
-    }
-
-    fn restore(&mut self, root: &str) -> Result<(), Error> {
-        self.rebuild(root, self.entries.clone(), self.sets.clone())
-    }
-
-    fn rebuild(
-        &mut self,
-        root: &str,
-        entries: BTreeMap<IfName, Entry>,
-        sets: AddressSets,
-    ) -> Result<(), Error> {
-        let failed = |source| Error::Kernel {
-            of: "all containers".into(),
-            source,
-        };
-        // What the kernel takes is learnt by asking it; the gentlest way comes first.
-        let mut ways = vec![(self.protection, apply::Way::InPlace)];
-        if self.protection == Protection::Owned {
-            ways.push((Protection::None, apply::Way::InPlace));
-        }
-        ways.push((self.protection, apply::Way::Anew));
-        ways.push((Protection::None, apply::Way::Anew));
-        let mut first = None;
-        for (protection, way) in ways {
-            let (batch, made) =
-                apply::all(&mut self.socket, root, protection, way, &entries, &sets)
-                    .map_err(failed)?;
-            match self.socket.transact(batch) {
-                Ok(()) => {
-                    self.protection = protection;
-                    self.entries = entries;
-                    self.sets = sets;
-                    self.made = made;
-                    return Ok(());
-                }
-                Err(e) if e.errno() == Some(Errno::EPERM) => return Err(failed(e)),
-                Err(e) if e.errno().is_some() => _ = first.get_or_insert(e),
-                Err(e) => return Err(failed(e)),
-            }
-        }
-        Err(failed(first.unwrap_or(nft::Error::Unconfirmed)))
-    }
-
-    fn change_set(
-        &mut self,
-        root: &str,
-        name: &str,
-        networks: Option<&[Network]>,
-    ) -> Result<(), Error> {
-        let mut sets = self.sets.clone();
-        let before = sets.remove(name);
-        if let Some(networks) = networks {
-            sets.insert(name.to_owned(), networks.to_vec());
-        }
-        let mut batch = Batch::new();
-        for family in &self.made {
-            let table = Table::new(*family, root);
-            apply::address_set(&mut batch, &table, name, before.as_deref(), networks);
-        }
-        match self.socket.transact(batch) {
-            Ok(()) => {
-                self.sets = sets;
-                Ok(())
-            }
-            Err(e) if networks.is_some() && e.errno().is_some() => {
-                self.rebuild(root, self.entries.clone(), sets)
-            }
-            Err(source) => Err(Error::Kernel {
-                of: format!("containers whose firewalls use @{name}"),
-                source,
-            }),
-        }
     }
 }

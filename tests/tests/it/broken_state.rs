@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use osctl_api::container::State;
-use osctl_tests::{Host, host};
+use osctl_tests::{Host, host, networked_host, processes};
 use serde_json::{Value, json};
 
 fn problems(host: &Host) -> Vec<String> {
@@ -248,5 +249,54 @@ fn a_configuration_file_with_a_mistake_is_refused_with_its_line() {
     }
     fs::write(&path, good).unwrap();
     host.start_daemon();
+    host.assert_clean();
+}
+
+#[test]
+fn a_container_that_is_not_known_any_more_stays_filtered_while_it_runs() {
+    let host = networked_host!();
+    let (lost, good) = (host.new_ct("lost"), host.new_ct("good"));
+    for (ct, address) in [(&lost, "192.0.2.10"), (&good, "192.0.2.11")] {
+        host.osctl(&["ct", "netif", "new", "routed", &ct.id, "eth0"]);
+        host.osctl(&["ct", "netif", "ip", "add", &ct.id, "eth0", address]);
+        host.osctl(&[
+            "ct", "firewall", "add", &ct.id, "deny", "in", "tcp", "port", "25",
+        ]);
+        ct.start();
+    }
+    let rules = || {
+        let mut nft = Command::new("nft");
+        // Counters and handles differ.
+        let out = host.in_host_ns(|| processes::output(nft.args(["-s", "list", "ruleset"])));
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let before = rules();
+    assert!(before.contains("lost-"), "{before}");
+    let path = host.pool_dir("tank").join("conf/ct/lost.json");
+    let bytes = fs::read(&path).unwrap();
+    host.kill_daemon();
+    fs::write(&path, b"{").unwrap();
+    host.start_daemon();
+    assert_eq!(rules(), before);
+    // Others come and go beside it.
+    good.kill();
+    let without = rules();
+    assert!(
+        without.contains("lost-") && !without.contains("good-"),
+        "{without}"
+    );
+    good.start();
+    // What is known again is looked after again.
+    host.stop_daemon();
+    restore(&path, &bytes);
+    host.start_daemon();
+    assert!(rules().contains("lost-"));
+    lost.kill();
+    assert!(!rules().contains("lost-"));
+    good.kill();
+    for ct in [lost, good] {
+        ct.delete();
+    }
     host.assert_clean();
 }

@@ -6,9 +6,9 @@ use osctl_api::net::{IfName, Network};
 
 use super::super::firewall::{address_ranges, address_set_names};
 use super::super::nft::{self, Batch, Family, Protection, Socket, Table};
-use super::Entry;
 use super::base::{self, Chain};
 use super::plan::Part;
+use super::{Entry, FAMILIES};
 
 /// How all of it is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +168,7 @@ pub(super) fn all(
 ) -> Result<(Batch, Vec<Family>), nft::Error> {
     let mut batch = Batch::new();
     let mut made = Vec::new();
-    for family in [Family::Bridge, Family::Inet, Family::Arp] {
+    for family in FAMILIES {
         let table = Table::new(family, root);
         let parts: Vec<(&IfName, &Part)> = entries
             .iter()

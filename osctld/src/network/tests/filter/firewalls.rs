@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::network::filter::{Error as FilterError, Filtered};
+use crate::network::filter::{Error as FilterError, Filtered, Others};
 use crate::network::firewall::{Direction, Error, Firewall, Peer, Rule, States, Verdict};
 
 fn rule(verdict: Verdict, direction: Direction) -> Rule {
@@ -241,7 +241,7 @@ fn on_bridges_what_is_impossible_is_refused_and_the_rest_works() {
             wanted: free,
             firewall: Some(wall),
         };
-        filters.rebuild(|| vec![all]).unwrap();
+        filters.rebuild(Others::Go, || vec![all]).unwrap();
         assert!(!reaches(&two, &one, "10.5.0.2", 1000));
         assert!(reaches(&two, &one, "10.5.0.2", 1001));
         assert!(!ruleset().unwrap_or_default().contains("from-"));

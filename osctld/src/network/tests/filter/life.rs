@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::bridged::{OWN4, VICTIM4, attacker, lab};
 use super::frames::{ipv4, udp};
 use super::*;
-use crate::network::filter::Filtered;
+use crate::network::filter::{Filtered, Others};
 use crate::network::firewall::{Firewall, Verdict};
 use crate::network::nft::{Batch, Family, Foreign, Monitor, Protection, Socket, Table};
 
@@ -77,11 +77,11 @@ fn nothing_leaks_while_filters_change() {
                 filters.add(&neighbours[round % 3], None).unwrap();
                 filters.add(&wanted, None).unwrap();
                 filters.remove(&neighbours[round % 3].host_name).unwrap();
-                filters.rebuild(|| alone(&other)).unwrap();
+                filters.rebuild(Others::Go, || alone(&other)).unwrap();
                 // Another daemon takes over.
                 drop(filters);
                 filters = Filters::open("test").unwrap();
-                filters.rebuild(|| alone(&wanted)).unwrap();
+                filters.rebuild(Others::Go, || alone(&wanted)).unwrap();
                 filters.restore().unwrap();
             }
             done.store(true, Ordering::Release);
@@ -110,7 +110,7 @@ fn what_a_daemon_before_left_is_cleared() {
             .unwrap();
         drop(filters);
         let filters = Filters::open("test").unwrap();
-        filters.rebuild(|| alone(&all[1])).unwrap();
+        filters.rebuild(Others::Go, || alone(&all[1])).unwrap();
         assert_eq!(filters.names(), [all[1].host_name.clone()]);
         let fresh = ruleset().unwrap_or_default();
         for other in [&all[0], &all[2], &gone] {
@@ -123,7 +123,7 @@ fn what_a_daemon_before_left_is_cleared() {
         // The same as one that was never anything else.
         drop(filters);
         let filters = Filters::open("test").unwrap();
-        filters.rebuild(Vec::new).unwrap();
+        filters.rebuild(Others::Go, Vec::new).unwrap();
         assert_eq!(ruleset().unwrap_or_default(), "");
         filters.add(&all[1], None).unwrap();
         assert_eq!(ruleset().unwrap_or_default(), fresh);
@@ -139,7 +139,7 @@ fn what_comes_while_all_is_made_anew_is_not_lost() {
             let mut adding = None;
             let (filters, other) = (&filters, &all[1]);
             filters
-                .rebuild(|| {
+                .rebuild(Others::Go, || {
                     adding = Some(scope.spawn(|| filters.add(other, None).unwrap()));
                     alone(&all[0])
                 })
