@@ -20,7 +20,7 @@ use osctl_runtime::spec::Spec;
 
 use crate::fault::{During, Fault, Outcome};
 use crate::files;
-use crate::policy;
+use crate::policy::{self, Labelled};
 use crate::program::{self, Program};
 use crate::report::{Channel, Order, Report};
 use crate::stage;
@@ -240,7 +240,8 @@ impl Execution<'_> {
     fn restrict(&self, spec: &Spec) -> Outcome {
         policy::restrict_capabilities(&spec.drop_capabilities)?;
         if let Some(profile) = &spec.apparmor {
-            policy::set_label(policy::open_label(self.inside.proc)?, profile)?;
+            let file = policy::open_label(self.inside.proc, Labelled::AtExec)?;
+            policy::set_label(file, Labelled::AtExec, profile)?;
         }
         policy::seccomp(&spec.seccomp)
     }

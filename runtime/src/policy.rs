@@ -1,9 +1,10 @@
 //! What restrains init and everything that enters alike: rlimits, capabilities, seccomp, LSM label.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use caps::{CapSet, Capability};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use osctl_linux::error::{Context, Error};
 use osctl_linux::process::{Filter, install_seccomp, prlimit};
@@ -11,6 +12,9 @@ use osctl_runtime::spec::{Rlimit, Spec};
 
 use crate::fault::{During, Fault, Outcome};
 use crate::hostproc::HostProc;
+
+/// The longest label that is read, bytes.
+const MAX_LABEL: u64 = 4096;
 
 const RLIMITS: &[(&str, u32)] = &[
     ("as", libc::RLIMIT_AS),
@@ -68,7 +72,7 @@ pub fn set_rlimits(pid: i32, limits: &[Rlimit], warn: &mut dyn FnMut(String)) ->
         let Err(error) = prlimit(pid, resource, Some((soft, hard))) else {
             continue;
         };
-        if error.errno() != nix::errno::Errno::EPERM {
+        if error.errno() != Errno::EPERM {
             return Err(error).during(|| format!("cannot set limit {}", limit.name));
         }
         let (_, allowed) = prlimit(pid, resource, None)?;
@@ -97,17 +101,77 @@ pub fn restrict_capabilities(names: &[String]) -> Outcome {
     caps::clear(None, CapSet::Inheritable).map_err(failed("capset(inheritable)"))
 }
 
-/// Where the label of the next exec is written. Only the process that opens it may write to it.
-pub fn open_label(proc: &HostProc) -> Outcome<File> {
-    let open = |path| proc.file(path, OFlag::O_WRONLY);
-    Ok(open("self/attr/apparmor/exec").or_else(|_| open("self/attr/exec"))?)
+/// Where the label is written: that of the next exec, or of this process as it is. Only the process
+/// that opens it may write to it.
+pub fn open_label(proc: &HostProc, when: Labelled) -> Outcome<File> {
+    let name = when.file();
+    let open = |dir: &str| proc.file(&format!("self/attr/{dir}{name}"), OFlag::O_WRONLY);
+    Ok(open("apparmor/").or_else(|_| open(""))?)
 }
 
-/// Sets the AppArmor profile of the next exec.
-pub fn set_label(mut file: File, profile: &str) -> Outcome {
-    Ok(file
-        .write_all(format!("exec {profile}").as_bytes())
-        .call(|| format!("write(attr/exec, {profile:?})"))?)
+/// When a process gets its label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labelled {
+    /// With the program that it executes next.
+    AtExec,
+    /// At once: it stays a process of the runtime.
+    Now,
+}
+
+impl Labelled {
+    fn file(self) -> &'static str {
+        match self {
+            Labelled::AtExec => "exec",
+            Labelled::Now => "current",
+        }
+    }
+}
+
+/// Sets the AppArmor label.
+pub fn set_label(mut file: File, when: Labelled, label: &str) -> Outcome {
+    let verb = match when {
+        Labelled::AtExec => "exec",
+        Labelled::Now => "changeprofile",
+    };
+    let written = file.write_all(format!("{verb} {label}").as_bytes());
+    Ok(written.call(|| format!("write(attr/{}, {label:?})", when.file()))?)
+}
+
+/// Makes sure that a process has the label that it was to get. One that is gone has none any more.
+pub fn check_label(proc: &HostProc, pid: i32, wanted: &str) -> Outcome {
+    let label = match label_of(proc, pid) {
+        Ok(label) => label,
+        Err(error) if matches!(error.errno(), Errno::ENOENT | Errno::ESRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if is_within(wanted, &label) {
+        return Ok(());
+    }
+    let label = label.trim_end();
+    Err(Fault::refused(format!("it has {label:?}, not {wanted:?}")))
+}
+
+fn label_of(proc: &HostProc, pid: i32) -> osctl_linux::error::Result<String> {
+    let open = |path: &str| proc.file(&format!("{pid}/attr/{path}"), OFlag::O_RDONLY);
+    let file = open("apparmor/current").or_else(|_| open("current"))?;
+    let mut label = String::new();
+    file.take(MAX_LABEL)
+        .read_to_string(&mut label)
+        .call(|| format!("read(/proc/{pid}/attr/current)"))?;
+    Ok(label)
+}
+
+/// Whether a label, as the kernel tells it, is the wanted one. In a policy namespace of its own, a
+/// guest's program may have chosen another profile there.
+fn is_within(wanted: &str, label: &str) -> bool {
+    let label = label.trim_end();
+    let label = label.split_once(" (").map_or(label, |(label, _)| label);
+    match wanted.strip_suffix(":unconfined") {
+        Some(namespace) => label
+            .strip_prefix(namespace)
+            .is_some_and(|rest| rest.starts_with(':')),
+        None => label == wanted,
+    }
 }
 
 /// Installs the seccomp programs.
@@ -141,5 +205,31 @@ mod tests {
             Capability::CAP_SYS_MODULE
         );
         assert!(capability("cap_fly").is_err());
+    }
+    #[test]
+    fn labels_are_compared_whole() {
+        for (wanted, label, same) in [
+            ("osctl.tank.a", "osctl.tank.a (enforce)\n", true),
+            ("osctl.tank.a", "osctl.tank.a\n", true),
+            ("osctl.tank.a", "osctl.tank.ab (enforce)\n", false),
+            ("osctl.tank.a", "unconfined\n", false),
+            (
+                "osctl.tank.a",
+                "osctl.tank.a//&:n:unconfined (mixed)\n",
+                false,
+            ),
+            ("a//&:n:unconfined", "a//&:n:unconfined (mixed)\n", true),
+            (
+                "a//&:n:unconfined",
+                "a//&:n:docker-default (enforce)\n",
+                true,
+            ),
+            ("a//&:n:unconfined", "a//&:no:unconfined (mixed)\n", false),
+            ("a//&:n:unconfined", "a (enforce)\n", false),
+            ("a//&:n:unconfined", "unconfined\n", false),
+            ("a", "", false),
+        ] {
+            assert_eq!(is_within(wanted, label), same, "{wanted} {label}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use osctl_runtime::spec::{Init, Spec};
 use crate::fault::{During, Fault, Outcome};
 use crate::files;
 use crate::hostproc::HostProc;
-use crate::policy;
+use crate::policy::{self, Labelled};
 use crate::program::{self, DEFAULT_PATH, Program};
 use crate::report::{Channel, Order, Report};
 
@@ -137,10 +137,17 @@ impl Stage<'_> {
         self.root.as_ref().ok_or_else(missing)
     }
 
+    fn labelled(&self) -> Labelled {
+        match self.spec.init {
+            Init::Exec { .. } => Labelled::AtExec,
+            Init::Pause => Labelled::Now,
+        }
+    }
+
     /// While `/proc` still is the host's and this process may write there.
     fn open_label(&mut self) -> Outcome {
         if self.spec.apparmor.is_some() {
-            self.label = Some(policy::open_label(&HostProc::open()?)?);
+            self.label = Some(policy::open_label(&HostProc::open()?, self.labelled())?);
         }
         Ok(())
     }
@@ -206,7 +213,7 @@ impl Stage<'_> {
 
     fn set_label(&mut self) -> Outcome {
         match (self.label.take(), &self.spec.apparmor) {
-            (Some(file), Some(profile)) => policy::set_label(file, profile),
+            (Some(file), Some(profile)) => policy::set_label(file, self.labelled(), profile),
             _ => Ok(()),
         }
     }

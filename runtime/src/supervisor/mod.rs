@@ -308,10 +308,17 @@ impl Supervisor {
     /// The exec has closed it, or the end of the process has.
     fn channel_closed(&mut self) {
         if self.phase == Phase::Exec && self.failure.is_none() {
+            let pid = self.launched.init.pid;
+            if let Some(wanted) = &self.spec.apparmor
+                && let Err(fault) = policy::check_label(&self.proc, pid, wanted)
+            {
+                self.failure = Some(("LSM label".to_owned(), fault.text()));
+                return self.kill();
+            }
             self.phase = Phase::Running;
             self.started_at = Some(exit::now());
             let event = Event::Started {
-                pid: self.launched.init.pid,
+                pid,
                 warnings: self.warnings.clone(),
             };
             self.broadcast(event);
