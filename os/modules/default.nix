@@ -1,6 +1,7 @@
 # All modules of the image.
 [
   ./activation.nix
+  ./apparmor.nix
   ./assertions.nix
   ./cgroups.nix
   ./dist.nix

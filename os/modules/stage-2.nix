@@ -15,6 +15,7 @@ in
     chmod 0700 /root
     mount -t proc proc /proc
     mount -t sysfs sys /sys
+    mount -t securityfs securityfs /sys/kernel/security
     mount -t devtmpfs dev /dev
     mkdir -p /dev/pts /dev/shm /dev/mqueue
     mount -t devpts -o mode=0620,gid=5,ptmxmode=0666 devpts /dev/pts

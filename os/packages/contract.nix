@@ -16,6 +16,7 @@ let
     "writeText"
   ];
   packages = [
+    "apparmor-parser"
     "bash"
     "busybox"
     "chrony"

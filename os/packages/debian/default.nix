@@ -75,6 +75,7 @@ let
   set = builders // kernel // {
     inherit lib;
     runtimeShell = builders.shell;
+    apparmor-parser = deb "apparmor";
     bash = deb "bash";
     busybox = deb "busybox-static";
     cacert = deb "ca-certificates";
