@@ -399,6 +399,42 @@ pub struct LogCat {
     pub id: Ref,
 }
 
+/// List what a container was refused by its AppArmor profile since the host was booted, the latest last
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct LogDenials {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    pub id: Ref,
+}
+
+/// Reply of `ContainerLogDenials`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Denials {
+    /// A row for each; of the same denial that was repeated, the last one.
+    pub denials: Vec<Denial>,
+}
+
+/// Something that the AppArmor profile of a container refused.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Denial {
+    /// When, seconds since 1970-01-01 00:00 UTC.
+    pub time: i64,
+    /// How often.
+    pub count: u64,
+    /// Process id on the host.
+    pub pid: u32,
+    /// Name of the process.
+    pub program: String,
+    /// What it tried: `open`, `mount`, `signal`, …
+    pub operation: String,
+    /// What with.
+    pub object: String,
+    /// The access that was refused, as AppArmor abbreviates it.
+    pub access: String,
+    /// The rule that refused it.
+    pub rule: String,
+}
+
 /// List the host process ids that belong to a container
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Processes {
@@ -959,6 +995,9 @@ pub struct Container {
     pub nesting: bool,
     /// Seccomp profile: `default`, `unconfined` or a path.
     pub seccomp_profile: String,
+    /// AppArmor label of its processes while it runs; none on a host without AppArmor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apparmor_label: Option<String>,
     /// Program that is started as init, and its arguments.
     pub init_cmd: Vec<String>,
     /// Limit of processor time, percent of one core.

@@ -132,6 +132,7 @@ macro_rules! for_each_method {
             ContainerCat, $crate::container::Cat, $crate::daemon::Done, Operate, Once;
             ContainerLogPath, $crate::container::LogPath, $crate::container::Path, Read, Once;
             ContainerLogCat, $crate::container::LogCat, $crate::container::Session, Read, Once;
+            ContainerLogDenials, $crate::container::LogDenials, $crate::container::Denials, Read, Once;
             ContainerProcesses, $crate::container::Processes, $crate::container::ProcessList, Read, Once;
             ContainerPidLookup, $crate::container::PidLookup, $crate::container::PidRows, Read, Once;
             ContainerAssets, $crate::container::Assets, $crate::daemon::Assets, Read, Once;

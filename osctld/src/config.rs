@@ -37,6 +37,17 @@ pub enum GroupAccess {
     Admin,
 }
 
+/// Whether containers have AppArmor profiles.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confinement {
+    /// On hosts whose kernel has AppArmor.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+}
+
 /// The file as it is written; everything is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,6 +57,7 @@ struct File {
     cgroup_root: Option<String>,
     socket_group: Option<String>,
     group_access: GroupAccess,
+    apparmor: Confinement,
     log: Option<String>,
     runtime: Option<PathBuf>,
     image: Image,
@@ -192,6 +204,8 @@ pub struct Config {
     pub socket_group: String,
     /// What that group may do.
     pub group_access: GroupAccess,
+    /// Whether containers have AppArmor profiles.
+    pub apparmor: Confinement,
     /// Log level or filter.
     pub log: String,
     /// Path of the `osctl-runtime` program.
@@ -240,6 +254,7 @@ impl Config {
             cgroup_root,
             socket_group: file.socket_group.unwrap_or_else(|| "osctl".to_owned()),
             group_access: file.group_access,
+            apparmor: file.apparmor,
             log: over.log.clone().or(file.log).unwrap_or("info".to_owned()),
             runtime: match file.runtime {
                 Some(path) => absolute(path)?,
@@ -308,6 +323,7 @@ mod tests {
         assert_eq!(c.state_dir, Path::new("/var/lib/osctl"));
         assert_eq!(c.cgroup_root, "osctl");
         assert_eq!(c.group_access, GroupAccess::Operate);
+        assert_eq!(c.apparmor, Confinement::Auto);
         assert!(c.runtime.is_absolute());
     }
 
@@ -331,6 +347,7 @@ mod tests {
         assert!(e.to_string().starts_with("line 2: unknown field"), "{e}");
         assert!(parse("[image]\nmax_bytes = -1").is_err());
         assert!(parse("group_access = 'root'").is_err());
+        assert!(parse("apparmor = 'on'").is_err());
         assert!(parse("\0").is_err());
     }
 }

@@ -6,6 +6,7 @@
 mod assets;
 mod bridge;
 mod claims;
+mod denials;
 mod logging;
 mod network;
 mod notify;
@@ -28,7 +29,7 @@ pub use run::run;
 pub use shutdown::{abort_shutdown, shutdown};
 
 use crate::cgroup::{Layout, Tree};
-use crate::config::Config;
+use crate::config::{Config, Confinement};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::events::Hub;
@@ -37,6 +38,7 @@ use crate::network::Network;
 use crate::network::book::Book;
 use crate::network::managed_bridge::ManagedBridge;
 use crate::pool::{Installed, Pool};
+use crate::security::apparmor::AppArmor;
 use crate::supervisor::RuntimeBinary;
 use crate::sync::{Mutex, RwLock};
 use crate::user::User;
@@ -48,6 +50,8 @@ pub struct Daemon {
     pub config: Config,
     /// The cgroups of its pools.
     pub cgroups: Tree,
+    /// The profiles of its containers.
+    pub apparmor: AppArmor,
     /// The network of its containers.
     pub network: Network,
     /// The program that runs containers.
@@ -96,6 +100,11 @@ impl Daemon {
             installed,
             shutdown: Mutex::new(shutdown::Stage::at_start(&config)),
             cgroups,
+            apparmor: AppArmor::new(
+                &config.cgroup_root,
+                config.state_dir.join("apparmor"),
+                config.apparmor == Confinement::Auto,
+            ),
             network: Network::open(&config.cgroup_root)?,
             runtime: RuntimeBinary::load(&config.runtime)?,
             config,

@@ -51,6 +51,12 @@ pub const IPROUTE: Package = Package {
     proof: "/sbin/ip",
 };
 
+/// Compiles AppArmor profiles, also where the kernel has no AppArmor.
+pub const APPARMOR: Package = Package {
+    name: "apparmor",
+    proof: "/usr/sbin/apparmor_parser",
+};
+
 /// Builds the host image.
 pub const NIX: Package = Package {
     name: "nix-bin",

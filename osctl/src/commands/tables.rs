@@ -160,6 +160,7 @@ pub static CONTAINER: Table = Table {
         list("dns_resolvers"),
         text("nesting"),
         text("seccomp_profile"),
+        text("apparmor_label"),
         list("init_cmd"),
         number("cpu_limit"),
         field("memory_limit", Kind::Bytes),
@@ -213,6 +214,30 @@ pub static PROCESS: Table = Table {
     default: &[
         "pool", "ctid", "pid", "ctpid", "cteuid", "vmsize", "rss", "state", "start", "time",
         "command",
+    ],
+    attributes: false,
+};
+
+/// What profiles refused.
+pub static DENIAL: Table = Table {
+    fields: &[
+        field("time", Kind::Time),
+        number("count"),
+        number("pid"),
+        text("program"),
+        text("operation"),
+        text("object"),
+        text("access"),
+        text("rule"),
+    ],
+    default: &[
+        "time",
+        "count",
+        "program",
+        "operation",
+        "object",
+        "access",
+        "rule",
     ],
     attributes: false,
 };

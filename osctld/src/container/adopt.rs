@@ -194,6 +194,12 @@ async fn sweep(daemon: &Arc<Daemon>, pool: &Arc<Pool>, broken: &BTreeSet<String>
         if let Err(e) = daemon.network.sweep(pool.name.as_str(), runs) {
             pool.add_problem("network", e.chain());
         }
+        if let Err(e) = daemon
+            .apparmor
+            .sweep(pool.name.as_str(), runs, |id| known.contains(id))
+        {
+            pool.add_problem("AppArmor", crate::error::chain(&e));
+        }
         let dir = daemon.pool_run_dir(&pool.name).join("ct");
         let Ok(entries) = std::fs::read_dir(&dir) else {
             return Ok(());
@@ -252,6 +258,7 @@ impl Container {
                         started_at,
                         warnings: status.warnings,
                         mode: mode_of(&run_dir),
+                        apparmor: noted_spec(&run_dir).and_then(|spec| spec.apparmor),
                     },
                     events,
                 )
@@ -288,6 +295,7 @@ impl Container {
         let start = Start {
             mode: mode_of(&run_dir),
             netifs: Planned::none(),
+            apparmor: noted_spec(&run_dir).and_then(|spec| spec.apparmor),
         };
         self.await_init(daemon, link, events, start).await
     }

@@ -70,6 +70,7 @@ impl Container {
         if done.is_ok() {
             daemon.book.rename(&self.owner(), &moved.owner());
             self.forget_firewall(&daemon);
+            self.forget_profile(&daemon);
         }
         if let Err(error) = done {
             moved.seen.lock().deleted = true;

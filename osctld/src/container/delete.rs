@@ -10,6 +10,7 @@ use osctl_api::names::Name;
 
 use super::verdict::Request;
 use super::{Container, Hold, blocking};
+use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::events::Change;
 use crate::failpoint;
@@ -70,6 +71,14 @@ impl Container {
         self.delete_held(hold).await
     }
 
+    /// The compiled profile may stay where it can't be removed: it is of no use to anybody.
+    pub(super) fn forget_profile(&self, daemon: &Daemon) {
+        let forgotten = daemon.apparmor.forget(self.pool.as_str(), self.id.as_str());
+        if let Err(e) = forgotten {
+            tracing::warn!(container = %self.label(), "{}", crate::error::chain(&e));
+        }
+    }
+
     async fn delete_held(self: &Arc<Self>, hold: Hold) -> Result<(), Error> {
         let (daemon, pool) = self.home()?;
         let id = self.id.clone();
@@ -101,6 +110,7 @@ impl Container {
         daemon.book.release(&self.owner());
         daemon.update_bridge_later(&self.config().netifs, &[]).await;
         self.forget_firewall(&daemon);
+        self.forget_profile(&daemon);
         drop(hold);
         pool.drop_user_if_unused(&daemon, &user).await;
         daemon

@@ -10,6 +10,7 @@ use crate::cgroup::Sampler;
 use crate::daemon::Daemon;
 use crate::network::host_name;
 use crate::pool::Pool;
+use crate::security::apparmor::Noted;
 
 impl Container {
     /// Its network interfaces.
@@ -52,6 +53,28 @@ impl Container {
             }
         };
         config.netifs.iter().enumerate().map(info).collect()
+    }
+
+    /// What its AppArmor profile refused, the latest last.
+    pub fn denials(&self, daemon: &Daemon) -> Vec<api::Denial> {
+        let profile = daemon.apparmor.name(self.pool.as_str(), self.id.as_str());
+        let row = |noted: Noted| api::Denial {
+            time: noted.denial.at,
+            count: noted.count,
+            pid: noted.denial.pid,
+            program: noted.denial.program,
+            operation: noted.denial.operation,
+            object: noted.denial.object,
+            access: noted.denial.access,
+            rule: noted.denial.rule,
+        };
+        daemon
+            .apparmor
+            .log
+            .of(&profile)
+            .into_iter()
+            .map(row)
+            .collect()
     }
 
     /// Everything there is to tell; usage only with a `sampler`.
@@ -107,6 +130,7 @@ impl Container {
                 .seccomp
                 .clone()
                 .unwrap_or_else(|| "default".to_owned()),
+            apparmor_label: run.as_ref().and_then(|r| r.apparmor.clone()),
             init_cmd: config.init(),
             cpu_limit: config.cpu_limit.map(|l| l.percent),
             memory_limit: config.memory_limit.map(|l| l.memory),

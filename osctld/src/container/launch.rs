@@ -23,6 +23,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
 use crate::pool::Pool;
+use crate::security::apparmor::Nesting;
 use crate::security::seccomp::Profile;
 use crate::supervisor::{self, Event, Events, Link};
 
@@ -36,6 +37,8 @@ pub(super) struct Start {
     pub(super) mode: Mode,
     /// The interfaces that it gets before init runs; with some, the specification has it held.
     pub(super) netifs: Planned,
+    /// The label of its processes.
+    pub(super) apparmor: Option<String>,
 }
 
 impl Container {
@@ -117,7 +120,11 @@ impl Container {
             let (this, daemon, pool) = (Arc::clone(self), Arc::clone(daemon), Arc::clone(pool));
             blocking(move || this.prepare(&daemon, &pool, mode)).await?
         };
-        let start = Start { mode, netifs };
+        let start = Start {
+            mode,
+            netifs,
+            apparmor: spec.apparmor.clone(),
+        };
         failpoint!("start.prepared");
         // While the one is done, the other one's process gets on with its work.
         let (launched, prepared) = tokio::join!(
@@ -170,6 +177,8 @@ impl Container {
         failpoint!("start.cgroup");
         self.apply_limits(&daemon.cgroups, &config)?;
         let seccomp = seccomp(&config)?;
+        let apparmor = self.confine(daemon, &config)?;
+        failpoint!("start.apparmor");
         let (netifs, network_files) = self.plan_netifs(daemon, pool, &config, mode)?;
         let facts = Facts {
             hold: !netifs.is_empty(),
@@ -186,11 +195,25 @@ impl Container {
             most_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
                 .maximum
                 .unwrap_or(u64::MAX),
+            apparmor,
             seccomp,
         };
         let spec = plan::spec(&config, facts, mode)?;
         note_spec(&run_dir, &spec)?;
         Ok((spec, netifs))
+    }
+
+    /// Gives the kernel its profile; returns its label, on a host that has AppArmor.
+    fn confine(&self, daemon: &Daemon, config: &Config) -> Result<Option<String>, Error> {
+        let nesting = match config.nesting {
+            true => Nesting::Yes,
+            false => Nesting::No,
+        };
+        let (pool, id) = (self.pool.as_str(), self.id.as_str());
+        daemon.apparmor.confine(pool, id, nesting).map_err(|e| {
+            Error::backend("its AppArmor profile can't be loaded", e)
+                .hint("with `apparmor = \"off\"` in osctld.toml containers run without profiles")
+        })
     }
 
     /// Waits until init runs.
@@ -199,14 +222,15 @@ impl Container {
         daemon: &Arc<Daemon>,
         link: Arc<Link>,
         mut events: Events,
-        Start { mode, netifs }: Start,
+        start: Start,
     ) -> Result<(Run, Events), Error> {
+        let netifs = &start.netifs;
         let waited = timeout(START_LIMIT, async {
             loop {
                 match events.recv().await {
                     Some(Event::Started { pid, warnings }) => return Ok((pid, warnings)),
                     Some(Event::Created(netns)) if !netifs.is_empty() => {
-                        self.bring_up_netifs(daemon, &netifs, netns).await?;
+                        self.bring_up_netifs(daemon, netifs, netns).await?;
                         link.proceed().await?;
                     }
                     Some(Event::Created(_)) => {}
@@ -246,7 +270,8 @@ impl Container {
                 init_pid,
                 started_at,
                 warnings,
-                mode,
+                mode: start.mode,
+                apparmor: start.apparmor,
             },
             events,
         ))

@@ -44,7 +44,16 @@ impl Container {
         // Both wait for the kernel most of the time.
         let (removed, down) = tokio::join!(removed, self.take_down_netifs(daemon));
         removed.and(down)?;
-        blocking(move || remove_run_dir(&run_dir)).await
+        let (daemon, pool, id) = (Arc::clone(daemon), self.pool.clone(), self.id.clone());
+        blocking(move || {
+            // Nothing of it runs any more that could find itself unconfined.
+            daemon
+                .apparmor
+                .release(pool.as_str(), id.as_str())
+                .map_err(|e| Error::backend("cannot remove its AppArmor profile", e))?;
+            remove_run_dir(&run_dir)
+        })
+        .await
     }
 
     /// Stops it; returns when it is stopped.

@@ -115,6 +115,8 @@ pub struct Run {
     pub warnings: Vec<String>,
     /// What was started.
     pub mode: Mode,
+    /// The AppArmor label that it was started with.
+    pub apparmor: Option<String>,
 }
 
 /// Holds a container until it is dropped.

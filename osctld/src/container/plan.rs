@@ -9,7 +9,8 @@ use osctl_runtime::spec::{self, Spec};
 use super::config::{Config, parse_limit};
 use crate::cgroup::DeviceRule;
 use crate::error::Error;
-use crate::security::{capabilities, paths};
+use crate::security::apparmor::{Nesting, profile};
+use crate::security::paths;
 use crate::{cgroup, guest};
 
 /// What the plan needs to know besides the configuration.
@@ -35,6 +36,8 @@ pub struct Facts<'a> {
     pub cgroups: cgroup::ContainerPaths,
     /// The most open files that the host allows a process.
     pub most_files: u64,
+    /// AppArmor label, on a host that has AppArmor.
+    pub apparmor: Option<String>,
     /// Compiled seccomp programs.
     pub seccomp: Vec<Vec<u64>>,
     /// What is written into the guest for its network.
@@ -54,6 +57,9 @@ pub enum Mode {
 
 /// Soft and hard limit of open files unless the container has others.
 pub const NOFILE: (u64, u64) = (1024, 1_048_576);
+
+/// Where the interface of AppArmor is.
+const POLICY_INTERFACE: &str = "/sys/kernel/security";
 
 /// Device nodes that every container has: path, major, minor.
 const NODES: [(&str, u32, u32); 6] = [
@@ -82,7 +88,9 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
         config.hostname.as_ref(),
         &config.dns_resolvers,
     );
+    let policy = own_policy(config, &facts);
     files.extend(facts.network_files);
+    let is_masked = |path: &&&str| policy == Nesting::No || **path != POLICY_INTERFACE;
     Ok(Spec {
         version: spec::VERSION,
         id: facts.label,
@@ -103,14 +111,18 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
         },
         uid_map: facts.uid_map.iter().map(mapping).collect(),
         gid_map: facts.gid_map.iter().map(mapping).collect(),
-        mounts: Vec::new(),
+        mounts: policy_interface(policy),
         devices: nodes(config),
         rlimits: rlimits(config, facts.most_files)?,
-        drop_capabilities: capabilities::dropped(),
+        drop_capabilities: profile::dropped(policy),
         seccomp: facts.seccomp,
-        apparmor: None,
+        apparmor: facts.apparmor,
         nesting: config.nesting,
-        masked_paths: paths::MASKED.iter().map(PathBuf::from).collect(),
+        masked_paths: paths::MASKED
+            .iter()
+            .filter(is_masked)
+            .map(PathBuf::from)
+            .collect(),
         readonly_paths: paths::READ_ONLY.iter().map(PathBuf::from).collect(),
         writable_paths: paths::WRITABLE.iter().map(PathBuf::from).collect(),
         files,
@@ -118,6 +130,38 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
         time_namespace: true,
         hold: facts.hold,
     })
+}
+
+/// Whether the container has an AppArmor namespace of its own.
+fn own_policy(config: &Config, facts: &Facts<'_>) -> Nesting {
+    match (&facts.apparmor, config.nesting) {
+        (Some(_), true) => Nesting::Yes,
+        _ => Nesting::No,
+    }
+}
+
+/// The host's file system of security modules, where the kernel shows the container what is its own.
+fn policy_interface(policy: Nesting) -> Vec<spec::Mount> {
+    let mount = spec::Mount {
+        source: spec::MountSource::Bind {
+            path: POLICY_INTERFACE.into(),
+            recursive: false,
+            idmap: false,
+        },
+        target: POLICY_INTERFACE.into(),
+        create: spec::CreateTarget::No,
+        attributes: spec::MountAttributes {
+            nosuid: true,
+            nodev: true,
+            noexec: true,
+            ..spec::MountAttributes::default()
+        },
+        optional: false,
+    };
+    match policy {
+        Nesting::Yes => vec![mount],
+        Nesting::No => Vec::new(),
+    }
 }
 
 fn mapping(m: &Mapping) -> spec::IdMapping {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use osctl_api::daemon::EventKind;
 
 use super::signals::Signals;
-use super::{Daemon, bridge, logging, network, notify};
+use super::{Daemon, bridge, denials, logging, network, notify};
 use crate::config::Config;
 use crate::container::{self, Autostart, plan};
 use crate::error::{Error, Result};
@@ -50,6 +50,7 @@ async fn serve(config: Config) -> Result<()> {
     make_run_dirs(&daemon)?;
     network::watch(&daemon)?;
     tokio::spawn(bridge::watch(daemon.clone()));
+    denials::follow(&daemon)?;
     let server = tokio::spawn(server::serve(daemon.clone(), listener));
     notify::tell("READY=1");
     tracing::info!("serving in {}", daemon.config.run_dir.display());

@@ -245,6 +245,14 @@ impl Handle for api::LogCat {
     }
 }
 
+impl Handle for api::LogDenials {
+    async fn handle(self, cx: &mut Context) -> Result<api::Denials> {
+        let container = cx.container(&self.id)?;
+        let denials = container.denials(&cx.daemon);
+        Ok(api::Denials { denials })
+    }
+}
+
 impl Handle for api::Processes {
     async fn handle(self, cx: &mut Context) -> Result<api::ProcessList> {
         let containers = container::chosen(&cx.daemon, &self.ids, self.pool.as_ref())?;

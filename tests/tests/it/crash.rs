@@ -32,6 +32,7 @@ const START: &[&str] = &[
     "start.prepared",
     "start.run_dir",
     "start.cgroup",
+    "start.apparmor",
     "start.spawned",
     "start.running",
 ];

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use osctl_api::container;
 use osctl_api::names::Ref;
 
-use crate::context::Context;
+use crate::commands::tables;
+use crate::context::{Context, to_value};
 use crate::failure::{DONE, Failure, Outcome};
+use crate::list::{ListOptions, View};
 use crate::tree::Verb;
 use crate::ui::{Stream, Ui};
 
@@ -87,5 +89,28 @@ impl Verb for LogCat {
         let log = cx.daemon.call_session(&self.params, &[] as &[OwnedFd])?;
         relay(&cx.ui, &log)?;
         Ok(DONE)
+    }
+}
+
+/// List what the AppArmor profile of a container refused since the host was booted
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct LogDenials {
+    #[command(flatten)]
+    params: container::LogDenials,
+    #[command(flatten)]
+    list: ListOptions,
+}
+
+impl Verb for LogDenials {
+    fn run(mut self, cx: &mut Context) -> Outcome {
+        let view = View::list(&tables::DENIAL, &self.list)?;
+        if let Some(outcome) = view.names(cx) {
+            return outcome;
+        }
+        self.params.id = cx.on_pool(self.params.id);
+        let reply = cx.daemon.call(&self.params)?;
+        let rows: Result<_, _> = reply.denials.iter().map(to_value).collect();
+        view.print_list(cx, rows?)
     }
 }

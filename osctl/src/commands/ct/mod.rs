@@ -50,6 +50,7 @@ pub const NODES: &[Node] = &[
         &[
             verb::<files::LogCat>(&["cat"]),
             verb::<container::LogPath>(&["path"]),
+            verb::<files::LogDenials>(&["denials"]),
         ],
     ),
     verb::<files::Cat>(&["cat"]),
