@@ -102,6 +102,11 @@ impl Output {
         self
     }
 
+    /// What it wrote to its stderr, without white space around it.
+    pub fn error(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+    }
+
     /// What it wrote to its stdout, without white space around it.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).trim().to_owned()

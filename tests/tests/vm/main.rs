@@ -8,6 +8,7 @@ use std::fs;
 use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Root, Settings};
 
+mod apparmor;
 mod lab;
 
 #[test]
