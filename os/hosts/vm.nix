@@ -7,5 +7,13 @@
   boot.kernelParams = [ "console=ttyS0" "panic=-1" "loglevel=4" "net.ifnames=0" "stage1.fail=reboot" ];
   services.getty.autologin = [ "ttyS0" ];
   services.openssh.enable = true;
+  # `cargo xtask os run` has a disk for it; where there is none there is no pool.
+  boot.zfs.pools.tank = {
+    partition."/dev/nvme0n1".p1 = { };
+    layout = [ { devices = [ "/dev/nvme0n1p1" ]; } ];
+    doCreate = true;
+    importAttempts = 1;
+    scrub.enable = true;
+  };
   osctl.test-agent.enable = true;
 }

@@ -21,4 +21,5 @@
   ./test-agent.nix
   ./toplevel.nix
   ./users.nix
+  ./zfs.nix
 ]

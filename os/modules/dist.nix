@@ -30,6 +30,7 @@ in
         chmod -R u=rwX,go=rX add
         (cd add && find . -print0 | sort -z | cpio --null -o -H newc -R 0:0 --reproducible --quiet) | gzip -1n >> $out/initrd
       ''}
+      printf ${lib.escapeShellArg (lib.concatMapStrings (it: "${it}\\n") config.boot.extraModulePackages)} > $out/slow
       echo "init=${build.toplevel}/init ${toString config.boot.kernelParams}" > $out/kernel-params
     '';
   };

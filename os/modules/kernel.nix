@@ -2,6 +2,18 @@
 { lib, config, pkgs, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (config.boot.kernelPackages) kernel;
+  others = config.boot.extraModulePackages;
+  # The kernel's modules and those built for it, with one index.
+  tree = pkgs.runCommand "kernel-modules" { nativeBuildInputs = [ pkgs.kmod ]; packages = [ kernel ] ++ others; } ''
+    version=${kernel.modDirVersion}
+    mkdir -p $out/lib/modules/$version
+    for package in $packages; do
+      cp -rs --no-preserve=mode $package/lib/modules/$version/. $out/lib/modules/$version/
+    done
+    rm $out/lib/modules/$version/modules.{dep,alias,symbols,builtin.alias,softdep,devname}{,.bin} 2> /dev/null || true
+    depmod -b $out -C /dev/null $version
+  '';
 in
 {
   options.boot = {
@@ -20,12 +32,23 @@ in
       default = [ ];
       description = "Modules loaded before services start.";
     };
+    extraModulePackages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+      description = "Modules that are not the kernel's own.";
+    };
+    supportedFilesystems = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "File systems whose modules and programs the host has.";
+    };
   };
   config = {
+    system.build.modules = if others == [ ] then kernel else tree;
     environment.etc."modules-load".text = lib.concatMapStrings (it: it + "\n") config.boot.kernelModules;
     system.activationScripts.modules.text = ''
       mkdir -p /lib
-      ln -sfn ${config.boot.kernelPackages.kernel}/lib/modules /lib/modules
+      ln -sfn ${config.system.build.modules}/lib/modules /lib/modules
       echo ${pkgs.kmod}/bin/modprobe > /proc/sys/kernel/modprobe
     '';
     runit.stage1 = lib.mkBefore ''

@@ -26,9 +26,8 @@ in
         '';
         inherit (config.boot) init;
         passAsFile = [ "activate" "init" ];
-        inherit (config.system.build) etc services;
+        inherit (config.system.build) etc services modules;
         sw = config.system.path;
-        kernel = config.boot.kernelPackages.kernel;
       }
       ''
         mkdir -p $out
@@ -38,7 +37,7 @@ in
         ln -s $etc/etc $out/etc
         ln -s $sw $out/sw
         ln -s $services $out/services
-        ln -s $kernel/lib/modules $out/kernel-modules
+        ln -s $modules/lib/modules $out/kernel-modules
       ''
   );
 }

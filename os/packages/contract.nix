@@ -35,6 +35,7 @@ let
     "iana-etc"
     "iproute2"
     "iputils"
+    "jq"
     "kmod"
     "less"
     "nftables"
@@ -47,10 +48,12 @@ let
     "squashfsTools"
     "util-linux"
     "xz"
+    "zfs"
     "zstd"
   ];
   others = [
-    # Of a derivation `kernel` with `bzImage`, `lib/modules` and `modDirVersion`.
+    # Of derivations: `kernel` with `bzImage`, `lib/modules` and `modDirVersion`, and `zfs` with the
+    # modules that are built for it.
     "linuxPackages"
     # Path of a shell that scripts can begin with.
     "runtimeShell"

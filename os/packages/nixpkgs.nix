@@ -3,6 +3,9 @@
 pkgs
 // {
   hierarchy = { };
+  linuxPackages = pkgs.linuxPackages // {
+    zfs = pkgs.linuxPackages.${pkgs.zfs.kernelModuleAttribute};
+  };
   makeInitrd =
     { contents, name ? "initrd" }:
     pkgs.makeInitrd { inherit contents name; };

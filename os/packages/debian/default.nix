@@ -71,6 +71,8 @@ let
       };
   packages = lib.mapAttrs (name: _: package name) locked.packages;
   deb = name: packages.${locked.alias.${name} or name};
+  # Named by their versions.
+  zfsLibraries = lib.filter (name: builtins.match "lib(zfs|nvpair)[0-9]+linux" name != null) (lib.attrNames locked.packages);
 
   set = builders // kernel // {
     inherit lib;
@@ -124,15 +126,26 @@ let
       done
     '';
 
+    # What osctld loads when there is ZFS.
+    zfsLibraries = builders.runCommand "zfs-libraries" { libraries = map deb zfsLibraries; } ''
+      mkdir -p $out/lib
+      for library in $libraries; do ln -s $library/lib/*.so.* $out/lib/; done
+    '';
+
     # Our programs are built on Debian, and Debian's name files by FHS paths.
     hierarchy = {
       "/lib64/ld-linux-x86-64.so.2" = "${libc}/lib/ld-linux-x86-64.so.2";
       "/lib/x86_64-linux-gnu" = "${libc}/lib";
+      "/usr/lib/x86_64-linux-gnu" = "${set.zfsLibraries}/lib";
       "/usr/lib/openssh" = "${deb "openssh-server"}/lib/openssh";
       "/usr/share/iproute2" = "${deb "iproute2"}/share/iproute2";
     };
   };
   builders = import ./builders.nix { inherit lib system; pkgs = set; };
-  kernel = import ./kernel.nix { inherit lib locked packages; inherit (set) runCommand kmod xz; };
+  inFHS = import ./fhs.nix {
+    inherit (set) runCommand busybox util-linux;
+    archives = lib.concatMap archivesOf locked.build;
+  };
+  kernel = import ./kernel.nix { inherit lib locked packages inFHS; inherit (set) runCommand kmod xz; };
 in
 set

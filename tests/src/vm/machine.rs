@@ -43,6 +43,12 @@ pub(super) struct Running {
     monitor: Monitor,
 }
 
+/// Makes a disk of a size in MiB.
+fn blank(path: &Path, size: u64) {
+    let file = File::create_new(path).unwrap();
+    file.set_len(size * 1024 * 1024).unwrap();
+}
+
 impl Machine {
     /// Boots the image that the environment names; `None`, having said why,
     /// where there is none.
@@ -71,6 +77,9 @@ impl Machine {
         let mut machine = Machine::off(dist, settings);
         let here = machine.directory.path().to_owned();
         machine.add_disks(&here);
+        if let Some(size) = machine.settings.pool {
+            blank(&here.join(qemu::POOL), size);
+        }
         machine.start();
         machine
     }
@@ -110,8 +119,7 @@ impl Machine {
     pub(super) fn add_disks(&mut self, directory: &Path) {
         for (index, size) in self.settings.disks.iter().enumerate() {
             let path = directory.join(format!("disk{index}"));
-            let file = File::create_new(&path).unwrap();
-            file.set_len(size * 1024 * 1024).unwrap();
+            blank(&path, *size);
             let format = "raw";
             self.disks.push(Disk { path, format });
         }

@@ -14,6 +14,9 @@ pub const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
 /// the kernel's allocator, which uses it where it is there, brings it down.
 const CPU: &str = "max,-cx16";
 
+/// The file of the disk of a host's pool, in its directory.
+pub const POOL: &str = "pool";
+
 /// A disk beside the root's.
 #[derive(Debug, Clone)]
 pub struct Disk {
@@ -77,6 +80,13 @@ impl Machine<'_> {
             let path = path.display();
             qemu.arg("-drive")
                 .arg(format!("file={path},format={format},if=virtio"));
+        }
+        if self.settings.pool.is_some() {
+            let path = self.here.join(POOL);
+            let path = path.display();
+            qemu.arg("-drive")
+                .arg(format!("file={path},format=raw,if=none,id=pool"))
+                .args(["-device", "nvme,drive=pool,serial=pool"]);
         }
     }
 

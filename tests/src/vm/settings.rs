@@ -23,6 +23,9 @@ pub struct Settings {
     /// Sizes of empty disks in MiB: `/dev/vdb` and so on, `/dev/vda` without a
     /// root on a disk.
     pub disks: Vec<u64>,
+    /// Size in MiB of an NVMe disk that is blank at first, on which the host
+    /// makes its pool `tank`. Such a host is booted for each test.
+    pub pool: Option<u64>,
     /// What the host's `eth1` is on. `eth0` leads to a network of the machine's
     /// own, with an address by DHCP.
     pub wire: Option<Wire>,
@@ -42,6 +45,7 @@ impl Default for Settings {
             memory: 1024,
             root: Root::Disk,
             disks: Vec::new(),
+            pool: None,
             wire: None,
             append: String::new(),
             prepare: String::new(),

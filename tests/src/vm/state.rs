@@ -31,8 +31,9 @@ impl State {
     /// nothing, having said why, where it cannot be had.
     #[track_caller]
     pub fn ensure(dist: &Path, settings: &Settings) -> Option<State> {
-        // Where the root is served differs from test to test.
-        let states = std::env::var_os("OSCTL_VM_STATES").filter(|_| settings.root == Root::Disk)?;
+        // Where the root is served differs from test to test, and QEMU can't save an NVMe disk.
+        let can = settings.root == Root::Disk && settings.pool.is_none();
+        let states = std::env::var_os("OSCTL_VM_STATES").filter(|_| can)?;
         let image = PathBuf::from(states).join(dist.file_name()?);
         fs::create_dir_all(&image).unwrap();
         let used = lock(&image.join("lock"), FlockOperation::LockShared);

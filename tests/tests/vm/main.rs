@@ -10,6 +10,7 @@ use osctl_tests::vm::{Machine, Root, Settings};
 
 mod apparmor;
 mod lab;
+mod pools;
 
 #[test]
 fn boots() {

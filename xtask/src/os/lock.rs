@@ -19,6 +19,8 @@ struct Roots {
     release: String,
     components: Vec<String>,
     roots: Vec<String>,
+    /// Packages that kernel modules are built with.
+    build: Vec<String>,
     /// Packages that others need on Debian, and nothing needs in a store.
     left_out: BTreeSet<String>,
 }
@@ -29,6 +31,8 @@ struct Lock {
     /// SHA-256 of the roots it was made for.
     roots: String,
     packages: BTreeMap<String, Locked>,
+    /// What kernel modules are built with, and all that it needs.
+    build: BTreeSet<String>,
     /// The package that another is part of.
     alias: BTreeMap<String, String>,
 }
@@ -98,7 +102,7 @@ fn closure(index: &Index, roots: &Roots) -> Result<Graph> {
         }
     }
     let mut graph = Graph::new();
-    let mut wanted = roots.roots.clone();
+    let mut wanted = [roots.roots.as_slice(), &roots.build].concat();
     while let Some(name) = wanted.pop() {
         if graph.contains_key(&name) {
             continue;
@@ -159,9 +163,16 @@ fn lock(index: &Index, graph: &Graph, roots: &Roots, digest: String) -> Lock {
         };
         packages.insert(head.clone(), locked);
     }
+    let needed = roots.build.iter().flat_map(|name| reachable(graph, name));
     Lock {
         roots: digest,
         packages,
+        build: roots
+            .build
+            .iter()
+            .chain(needed)
+            .map(|name| alias[name].clone())
+            .collect(),
         alias,
     }
 }
@@ -225,6 +236,7 @@ mod tests {
         Roots {
             release: String::new(),
             components: Vec::new(),
+            build: Vec::new(),
             roots: names.iter().map(|it| (*it).to_owned()).collect(),
             left_out: left_out.iter().map(|it| (*it).to_owned()).collect(),
         }
@@ -252,6 +264,24 @@ mod tests {
             lock.packages["a"].deps,
             ["c", "d"].map(str::to_owned).into()
         );
+    }
+
+    #[test]
+    fn what_modules_are_built_with_is_complete() {
+        let index = index(&[
+            ("a", &[], &[]),
+            ("cc", &["libc"], &[]),
+            ("libc", &["cc", "headers"], &[]),
+            ("headers", &[], &[]),
+        ]);
+        let roots = Roots {
+            build: vec!["libc".to_owned()],
+            ..roots(&["a"], &[])
+        };
+        let graph = closure(&index, &roots).unwrap();
+        let lock = lock(&index, &graph, &roots, String::new());
+        assert_eq!(lock.build, ["cc", "headers"].map(str::to_owned).into());
+        assert_eq!(lock.packages.len(), 3);
     }
 
     #[test]

@@ -111,6 +111,7 @@ pub fn build(image: &Image) -> Result<PathBuf> {
             builder.build("dist", &out)?.or_error()?;
         }
     }
+    builder.keep_slow(&out)?;
     Ok(out)
 }
 

@@ -10,18 +10,23 @@ use std::time::{Duration, Instant};
 
 use super::index;
 use crate::error::{Error, FileContext as _, Result};
-use crate::process::{Program, Stop};
+use crate::process::{self, Program, Stop};
 use crate::{ui, workspace};
 
-/// Single user, no binary caches: all of it is built here. The shell is for
-/// builders that call system(3).
+/// Single user, no binary cache but our own: all of it is built here. The shell
+/// is for builders that call system(3).
 const CONFIGURATION: &str = "build-users-group =
 sandbox = true
-substituters =
 sandbox-paths = /bin/sh=/usr/bin/busybox
 experimental-features = nix-command flakes
 max-jobs = auto
+require-sigs = false
+fallback = true
+narinfo-cache-negative-ttl = 0
 ";
+
+/// What a builder begins a line with that is for whoever waits.
+const TOLD: &str = "progress: ";
 
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_secs(3);
@@ -103,11 +108,46 @@ impl Builder<'_> {
         }
     }
 
+    /// Keeps what took long to build, which the image at `out` names, for a
+    /// machine or a store that does not have it.
+    pub fn keep_slow(&self, out: &Path) -> Result<()> {
+        let list = out.join("slow");
+        let list = fs::read_to_string(&list).of("read", &list)?;
+        let Some(store) = self.store() else {
+            return Ok(());
+        };
+        for path in list.lines() {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let hash = name.split('-').next().unwrap_or(name);
+            if self.cache.join(format!("store/{hash}.narinfo")).exists() {
+                continue;
+            }
+            ui::detail(format!("keeping {name}"));
+            let mut copy = Command::new("nix");
+            copy.env("NIX_CONF_DIR", self.cache.join("nix"))
+                .args(["copy", "--to", &store, path]);
+            process::run(&mut copy, "nix copy")?;
+        }
+        Ok(())
+    }
+
+    /// The binary cache as Nix calls it; a path that its configuration can't
+    /// hold is none.
+    fn store(&self) -> Option<String> {
+        let path = self.cache.join("store").to_str()?.to_owned();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        path.chars()
+            .all(is_plain)
+            .then(|| format!("file://{path}?compression=none"))
+    }
+
     fn command(&self, attribute: &str, out: &Path) -> Result<Command> {
         let configuration = self.cache.join("nix");
         fs::create_dir_all(&configuration).of("create", &configuration)?;
         let file = configuration.join("nix.conf");
-        fs::write(&file, CONFIGURATION).of("write", &file)?;
+        let substituters = self.store().unwrap_or_default();
+        let text = format!("{CONFIGURATION}substituters = {substituters}\n");
+        fs::write(&file, text).of("write", &file)?;
         let bootstrap = self.cache.join("bootstrap");
         let bin = bootstrap.join("bin");
         fs::create_dir_all(&bin).of("create", &bin)?;
@@ -168,9 +208,15 @@ impl Progress {
             let count = rest.split(' ').next().and_then(|it| it.parse().ok());
             self.all += count.unwrap_or(0);
         }
+        if let Some(told) = line.strip_prefix(TOLD) {
+            return ui::detail(told);
+        }
         let Some(rest) = line.strip_prefix("building '/nix/store/") else {
             return;
         };
+        if rest.contains("-zfs-modules-") {
+            ui::step("building the modules of ZFS: about six minutes on two cores");
+        }
         self.begun += 1;
         if self.told.is_some_and(|told| told.elapsed() < PROGRESS) {
             return;

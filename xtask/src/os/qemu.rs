@@ -1,12 +1,12 @@
 //! The image on a terminal: QEMU in the foreground.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{FileContext as _, Result};
 use crate::process::{Program, Stop};
-use crate::ui;
+use crate::{ui, workspace};
 
 /// All that QEMU can emulate but cmpxchg16b, whose flags QEMU 7.2 gets wrong:
 /// the kernel's allocator, which uses it where it is there, brings it down.
@@ -21,6 +21,9 @@ pub struct Machine {
     /// Port of this machine's loopback that leads to the host's ssh.
     #[arg(long, value_name = "PORT")]
     ssh: Option<u16>,
+    /// Size of the disk that its pool is on, in GiB; it is kept between runs.
+    #[arg(long, value_name = "GIB", default_value_t = 8)]
+    disk: u64,
     /// Words to add to the kernel's command line.
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
@@ -55,5 +58,22 @@ pub fn interact(dist: &Path, machine: &Machine) -> Result<()> {
             "file={},format=raw,if=virtio,readonly=on",
             dist.join("root.squashfs").display()
         ));
+    if machine.disk > 0 {
+        let disk = disk(machine.disk << 30)?;
+        let options = "format=raw,if=virtio,discard=unmap";
+        qemu.arg("-drive")
+            .arg(format!("file={},{options}", disk.display()));
+    }
     Program::spawn(&mut qemu, "qemu", Stop::Gently)?.wait()
+}
+
+/// A file of holes, which takes as much space as is written to it.
+fn disk(size: u64) -> Result<PathBuf> {
+    let path = workspace::target().join("os/disk.raw");
+    let file = File::options().append(true).create(true).open(&path);
+    let file = file.of("open", &path)?;
+    if file.metadata().of("read", &path)?.len() < size {
+        file.set_len(size).of("enlarge", &path)?;
+    }
+    Ok(path)
 }

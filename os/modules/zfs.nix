@@ -1,0 +1,251 @@
+# ZFS: its modules and programs, and pools that are declared: imported at boot,
+# created where there is nothing yet and that is allowed, scrubbed.
+{ lib, config, pkgs, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.boot.zfs;
+  enabled = lib.elem "zfs" config.boot.supportedFilesystems;
+  strings = mkOption { type = types.listOf types.str; default = [ ]; };
+  words = lib.concatStringsSep " ";
+  properties =
+    description:
+    mkOption {
+      type = types.attrsOf (types.oneOf [ types.str types.int ]);
+      default = { };
+      inherit description;
+    };
+
+  vdev.options = {
+    type = mkOption {
+      type = types.enum [ "stripe" "mirror" "raidz" "raidz1" "raidz2" "raidz3" ];
+      default = "stripe";
+      description = "How its devices share the data.";
+    };
+    devices = strings // { description = "What it consists of."; };
+  };
+  log.options = {
+    mirror = mkOption { type = types.bool; default = false; description = "Whether its devices hold the same."; };
+    devices = strings // { description = "What it consists of."; };
+  };
+  partition.options.sizeGB = mkOption {
+    type = types.nullOr types.ints.positive;
+    default = null;
+    description = "Size; the rest of the disk when null, which only the last partition may be.";
+  };
+  dataset.options = {
+    type = mkOption {
+      type = types.enum [ "filesystem" "volume" ];
+      default = "filesystem";
+      description = "What it is.";
+    };
+    properties = properties "What is set on it at each boot; the value `inherit` takes it back.";
+  };
+
+  pool =
+    { name, ... }:
+    {
+      options = {
+        layout = mkOption {
+          type = types.listOf (types.submodule vdev);
+          default = [ ];
+          description = "What it consists of when it is created.";
+        };
+        log = mkOption {
+          type = types.listOf (types.submodule log);
+          default = [ ];
+          description = "Devices for what has to be on the disk at once.";
+        };
+        cache = strings // { description = "Devices that keep what is read often."; };
+        spare = strings // { description = "Devices that replace one that fails."; };
+        partition = mkOption {
+          type = types.attrsOf (types.attrsOf (types.submodule partition));
+          default = { };
+          description = "Partitions `p1`, `p2`, … of disks, made when the pool is created.";
+        };
+        doCreate = mkOption {
+          type = types.bool;
+          default = false;
+          description = ''
+            Whether it is created at boot when it is not found and all of its
+            devices are blank. `do-create-pool-NAME` does it by hand.
+          '';
+        };
+        importAttempts = mkOption {
+          type = types.ints.positive;
+          default = 60;
+          description = "How many seconds its devices may take to appear.";
+        };
+        properties = properties "Properties of the pool, set when it is created.";
+        datasets = mkOption {
+          type = types.attrsOf (types.submodule dataset);
+          default = { };
+          description = "Datasets below it (`/` is its own) that are made when there are none; none is ever destroyed.";
+        };
+        scrub = {
+          enable = mkOption { type = types.bool; default = false; description = "Whether it is read through regularly."; };
+          days = mkOption {
+            type = types.ints.positive;
+            default = 30;
+            description = "From the end of one scrub to the next.";
+          };
+        };
+      };
+    };
+
+  devicesOf = it: lib.concatMap (vdev: vdev.devices) (it.layout ++ it.log) ++ it.cache ++ it.spare;
+  inDisk = it: device: builtins.any (disk: lib.hasPrefix disk device) (lib.attrNames it.partition);
+  options = flag: set: words (lib.mapAttrsToList (key: value: "${flag} ${lib.escapeShellArg "${key}=${toString value}"}") set);
+  group = kind: devices: lib.optionalString (devices != [ ]) "${kind} ${words devices}";
+  vdevs =
+    it:
+    words (
+      map (vdev: group (if vdev.type == "stripe" then "" else vdev.type) vdev.devices) it.layout
+      ++ map (log: group (if log.mirror then "log mirror" else "log") log.devices) it.log
+      ++ [ (group "cache" it.cache) (group "spare" it.spare) ]
+    );
+  sizes = partitions: lib.concatMapStrings (size: "${if size == null then "," else "size=${toString size}GiB"}\n") (
+    lib.mapAttrsToList (_: it: it.sizeGB) partitions
+  );
+
+  create =
+    name: it:
+    let
+      blank = lib.attrNames it.partition ++ lib.filter (device: !(inDisk it device)) (devicesOf it);
+    in
+    pkgs.writeShellScriptBin "do-create-pool-${name}" ''
+      # Creates pool ${name}. `-f`: without asking; `-b`: only on devices that are blank.
+      set -eu
+      how=''${1-ask}
+      used=
+      for device in ${words blank}; do
+        [ -b $device ] || { echo "there is no device $device"; exit 1; }
+        found=$(wipefs --noheadings --output TYPE $device | tr '\n' ' ')
+        [ -z "$found" ] || used="$used  $device has: $found"$'\n'
+      done
+      case $how in
+        -f) ;;
+        -b)
+          if [ -n "$used" ]; then
+            printf 'pool ${name} is not created on devices that are in use:\n%s' "$used"
+            echo "do-create-pool-${name} overwrites them"
+            exit 1
+          fi ;;
+        *)
+          printf 'All data on ${words blank} are overwritten.\n%sType YES to go on: ' "$used"
+          read -r answer
+          [ "$answer" = YES ] || { echo "nothing was changed"; exit 1; } ;;
+      esac
+      ${lib.concatStrings (
+        lib.mapAttrsToList (disk: partitions: ''
+          wipefs --quiet --all ${disk}
+          sfdisk --quiet --label gpt ${disk} <<'END'
+          ${sizes partitions}
+          END
+        '') it.partition
+      )}
+      export ZFS_VDEV_DEVID_OPT_OUT=YES
+      zpool create -f -o cachefile=none ${options "-o" it.properties} ${name} ${vdevs it}
+      echo "pool ${name} is created"
+    '';
+
+  path = name: dataset: if dataset == "/" then name else "${name}/${dataset}";
+  ensure =
+    name: dataset: it:
+    let
+      kept = lib.filterAttrs (_: value: value != "inherit") it.properties;
+      dropped = lib.attrNames (lib.filterAttrs (_: value: value == "inherit") it.properties);
+      size = lib.optionalString (it.type == "volume") "-V ${toString (it.properties.volsize or "1G")}";
+    in
+    ''
+      if ! zfs list ${path name dataset} > /dev/null 2>&1; then
+        zfs create -p ${size} ${options "-o" (removeAttrs kept [ "volsize" ])} ${path name dataset}
+      fi
+      ${lib.optionalString (kept != { }) "zfs set ${options "" kept} ${path name dataset}"}
+      ${lib.concatMapStrings (key: "zfs inherit ${key} ${path name dataset}\n") dropped}
+    '';
+
+  import = name: it: {
+    oneShot = true;
+    run = ''
+      export ZFS_VDEV_DEVID_OPT_OUT=YES
+      attempt=1
+      until zpool list ${name} > /dev/null 2>&1 || zpool import -N -o cachefile=none ${
+        words (map (it: "-d ${it}") cfg.devNodes)
+      } ${name}; do
+        ${lib.optionalString it.doCreate "! do-create-pool-${name} -b || break"}
+        if [ $attempt -ge ${toString it.importAttempts} ]; then
+          echo "pool ${name} can't be imported"
+          exit 0
+        fi
+        attempt=$((attempt + 1))
+        sleep 1
+      done
+      ${lib.concatStrings (lib.mapAttrsToList (ensure name) it.datasets)}
+      zfs mount -a
+      echo "pool ${name} is imported"
+    '';
+    check = "zpool list ${name} > /dev/null 2>&1 && [ -e /run/runit/done/zpool-${name} ]";
+  };
+
+  scrub = name: it: {
+    run = ''
+      sv -w 86400 check zpool-${name} > /dev/null
+      while :; do
+        ended=$(zpool status --json --json-int ${name} |
+          jq '.pools[].scan_stats | select(.function == "SCRUB") | .end_time' 2> /dev/null)
+        pause=$((''${ended:-0} + ${toString it.scrub.days} * 86400 - $(date +%s)))
+        if [ $pause -gt 0 ]; then
+          sleep $pause
+        else
+          echo "scrub of ${name} begins"
+          zpool scrub -w ${name} || sleep 3600
+        fi
+      done
+    '';
+  };
+in
+{
+  options.boot.zfs = {
+    pools = mkOption {
+      type = types.attrsOf (types.submodule pool);
+      default = { };
+      description = "Pools of this host.";
+    };
+    devNodes = mkOption {
+      type = types.listOf types.str;
+      default = [ "/dev" ];
+      description = "Directories where devices of pools are looked for.";
+    };
+    moduleParams = lib.genAttrs [ "spl" "zfs" ] (
+      module:
+      mkOption {
+        type = types.attrsOf (types.oneOf [ types.str types.int ]);
+        default = { };
+        description = "Parameters of the module ${module}.";
+      }
+    );
+  };
+  config = lib.mkMerge [
+    (lib.mkIf (cfg.pools != { }) { boot.supportedFilesystems = [ "zfs" ]; })
+    (lib.mkIf enabled {
+      assertions = lib.mapAttrsToList (name: it: {
+        assertion = it.doCreate -> it.layout != [ ];
+        message = "boot.zfs.pools.${name} can't be created without a layout";
+      }) cfg.pools;
+      boot.extraModulePackages = [ config.boot.kernelPackages.zfs ];
+      boot.kernelModules = [ "zfs" ];
+      environment.systemPackages = [ pkgs.zfs pkgs.jq ] ++ lib.mapAttrsToList create cfg.pools;
+      environment.etc."modprobe.d/zfs.conf".text = lib.concatStrings (
+        lib.mapAttrsToList (
+          module: set: lib.concatStrings (lib.mapAttrsToList (key: value: "options ${module} ${key}=${toString value}\n") set)
+        ) cfg.moduleParams
+      );
+      runit.services = lib.mkMerge [
+        (lib.mapAttrs' (name: it: lib.nameValuePair "zpool-${name}" (import name it)) cfg.pools)
+        (lib.mapAttrs' (name: it: lib.nameValuePair "scrub-${name}" (scrub name it)) (
+          lib.filterAttrs (_: it: it.scrub.enable) cfg.pools
+        ))
+      ];
+    })
+  ];
+}

@@ -1,0 +1,74 @@
+//! Pools that the host's configuration declares: made where there is nothing, imported again
+//! whatever happened, and never made over anything.
+
+use osctl_tests::vm::{Machine, Settings};
+
+const DONE: &str = "sv -w 240 start zpool-tank > /dev/null";
+
+fn with_pool() -> Settings {
+    Settings {
+        pool: Some(512),
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn a_declared_pool_is_made_and_imported_after_a_power_cut() {
+    let Some(mut host) = Machine::boot(with_pool()) else {
+        return;
+    };
+    host.sh(DONE).ok();
+    let script = "zfs create -o mountpoint=/tank/ct tank/ct && echo kept > /tank/ct/f &&
+        zfs snapshot tank/ct@one && zpool sync tank && echo lost-or-not > /tank/ct/g";
+    host.sh(script).ok();
+    let guid = host.sh("zpool get -Ho value guid tank").ok().text();
+    host.cut();
+    host.start();
+    host.sh(DONE).ok();
+    let mut says = |script: &str| host.sh(script).ok().text();
+    assert_eq!(says("zpool get -Ho value guid tank"), guid);
+    assert_eq!(says("zpool get -Ho value health tank"), "ONLINE");
+    assert_eq!(says("cat /tank/ct/f"), "kept");
+    assert_eq!(says("zfs list -Ho name -t snapshot"), "tank/ct@one");
+    // It is read through from time to time; that it never was is long ago.
+    says("sv -w 60 check scrub-tank; zpool wait -t scrub tank");
+    assert!(says("zpool status tank").contains("scrub repaired 0B"));
+    // What osctld loads is where it looks.
+    says("test -e /usr/lib/x86_64-linux-gnu/libzfs_core.so.3");
+    host.power_off();
+}
+
+#[test]
+fn a_pool_is_not_made_on_a_disk_that_has_something() {
+    let settings = Settings {
+        append: "runlevel=rescue".to_owned(),
+        ..with_pool()
+    };
+    let Some(mut host) = Machine::boot(settings) else {
+        return;
+    };
+    host.sh("mkfs.ext4 -q /dev/nvme0n1 && mkdir /d && mount /dev/nvme0n1 /d")
+        .ok();
+    host.sh("echo precious > /d/f && umount /d && sync").ok();
+    let refused = host.sh("do-create-pool-tank -b");
+    assert_eq!(refused.status, 1);
+    assert!(
+        refused.text().contains("/dev/nvme0n1 has: ext4"),
+        "{}",
+        refused.text()
+    );
+    let declined = host.run_with(&["do-create-pool-tank"], b"yes\n");
+    assert_eq!(declined.status, 1);
+    assert!(
+        declined.text().contains("nothing was changed"),
+        "{}",
+        declined.text()
+    );
+    host.sh("mount /dev/nvme0n1 /d && grep -q precious /d/f && umount /d")
+        .ok();
+    host.run_with(&["do-create-pool-tank"], b"YES\n").ok();
+    assert_eq!(
+        host.sh("zpool get -Ho value health tank").ok().text(),
+        "ONLINE"
+    );
+}
