@@ -6,7 +6,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -22,12 +21,6 @@ use super::message::{self, Link, indexed, with};
 use super::netlink::{self, Batch, Socket};
 use super::notices::Notices;
 use super::wanted::{Attachment, Gateways, Wanted};
-
-/// linux/rtnetlink.h.
-const RTNLGRP_IPV6_IFADDR: u32 = 9;
-/// How long the kernel may take until an IPv6 address can be used. It does so on its own, only the
-/// first packets may be lost until then.
-const USABLE: Duration = Duration::from_millis(500);
 
 /// One interface, in the network namespace of its container.
 #[derive(Debug)]
@@ -46,7 +39,7 @@ impl Inside {
     /// entering the namespace.
     pub fn open(netns: BorrowedFd<'_>, index: u32, wanted: &Wanted) -> Result<Inside> {
         let (mut socket, notices) = netlink::in_namespace(netns, || {
-            let notices = Notices::open(&[RTNLGRP_IPV6_IFADDR])?;
+            let notices = Notices::of_addresses()?;
             Socket::open().map(|socket| (socket, notices))
         })??;
         let label = label(wanted);
@@ -119,24 +112,7 @@ impl Inside {
         self.add_gateways(&mut batch, gateways(wanted));
         self.run(batch)?;
         new.retain(|net| net.addr().is_ipv6());
-        self.wait_for(new)
-    }
-
-    /// Waits until the kernel says that it uses IPv6 addresses, which it does some time after they
-    /// were added.
-    fn wait_for(&self, mut addresses: Vec<IpNet>) -> Result<()> {
-        if addresses.is_empty() {
-            return Ok(());
-        }
-        let index = self.link.index;
-        self.notices.until(USABLE, |notice| {
-            if let Ok(RouteNetlinkMessage::NewAddress(used)) = notice.parse() {
-                let net = message::net_of(&used, index);
-                addresses.retain(|wanted| Some(*wanted) != net);
-            }
-            addresses.is_empty()
-        })?;
-        Ok(())
+        Ok(self.notices.until_used(index, new)?)
     }
 
     /// Gives it another name. What goes through it is interrupted only where the kernel cannot

@@ -16,6 +16,7 @@ use osctl_api::net::IfName;
 use super::error::{Error, Result};
 use super::message::{self, Link, indexed, named, with};
 use super::netlink::{Batch, Reply, Socket};
+use super::notices::Notices;
 use super::setting;
 use super::settle::State;
 use super::shaping;
@@ -99,13 +100,20 @@ impl Host {
     pub fn raise(&self, wanted: &Wanted) -> Result<()> {
         let link = self.link_or_error(&wanted.host_name)?;
         self.shape(wanted, &link, shaping::Before::Nothing)?;
+        let next_hop = self.next_hop_v6(wanted);
+        let notices = next_hop.map(|_| Notices::of_addresses()).transpose()?;
         let mut batch = Batch::new();
         let state = State::default();
         self.differences(wanted, &link, link.controller, &state, &mut batch);
-        match self.run(batch) {
+        match (self.run(batch), notices) {
             // It had some of it already.
-            Err(Error::Kernel(e)) if e.errno() == Some(Errno::EEXIST) => self.apply(wanted)?,
-            result => drop(result?),
+            (Err(Error::Kernel(e)), _) if e.errno() == Some(Errno::EEXIST) => self.apply(wanted)?,
+            (result, None) => drop(result?),
+            // Or the container's first packets would find nobody.
+            (result, Some(notices)) => {
+                result?;
+                notices.until_used(link.index, next_hop.into_iter().collect())?;
+            }
         }
         self.notice_peer(&link)
     }

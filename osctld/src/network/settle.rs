@@ -1,7 +1,5 @@
 //! What the host's end of an interface has, and turning it into what is wanted.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -160,16 +158,18 @@ impl Host {
 
     /// Next hops of the containers: the same on every routed interface.
     fn routed_addresses(&self) -> Vec<(IpNet, AddressScope)> {
-        let net = |ip: IpAddr, len| IpNet::new_assert(ip, len);
-        let mut all = vec![(
-            net(Wanted::ROUTED_NEXT_HOP_V4.into(), 32),
-            AddressScope::Host,
-        )];
+        let v4 = IpNet::new_assert(Wanted::ROUTED_NEXT_HOP_V4.into(), 32);
+        let mut all = vec![(v4, AddressScope::Host)];
         if self.ipv6 {
-            let hop = net(Wanted::ROUTED_NEXT_HOP_V6.into(), 64);
-            all.push((hop, AddressScope::Link));
+            all.push((next_hop_v6(), AddressScope::Link));
         }
         all
+    }
+
+    /// The next hop of an interface that speaks IPv6 to the host alone.
+    pub(super) fn next_hop_v6(&self, wanted: &Wanted) -> Option<IpNet> {
+        let routed = matches!(wanted.attachment, Attachment::Routed { .. });
+        (routed && self.ipv6 && speaks_v6(wanted)).then(next_hop_v6)
     }
 }
 
@@ -178,6 +178,10 @@ impl Host {
 pub(super) struct State {
     addresses: Vec<IpNet>,
     routes: Vec<Route>,
+}
+
+fn next_hop_v6() -> IpNet {
+    IpNet::new_assert(Wanted::ROUTED_NEXT_HOP_V6.into(), 64)
 }
 
 /// Whether an interface has anything to do with IPv6.

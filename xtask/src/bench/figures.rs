@@ -13,12 +13,20 @@ pub enum Figure {
     StartBridged,
     /// The same with a routed interface.
     StartRouted,
+    /// What a bridged and a routed interface together add to a start.
+    StartBoth,
     /// Start of a container until it answers a ping, IPv4.
     ReplyV4,
     /// Start of a container until it answers a ping, IPv6.
     ReplyV6,
     /// An address more for a running container.
     AddressAdd,
+    /// A rule more in the only firewall.
+    #[value(name = "rule-1")]
+    Rule,
+    /// A rule more beside 199 containers with firewalls.
+    #[value(name = "rule-200")]
+    RuleMany,
     /// /bin/true in a container.
     Exec,
     /// Killing a container.
@@ -84,9 +92,12 @@ impl Figure {
             Self::Start => "start until init has exec'd",
             Self::StartBridged => "start with a bridged interface",
             Self::StartRouted => "start with a routed interface",
+            Self::StartBoth => "what a bridged and a routed interface add to a start",
             Self::ReplyV4 => "start until the first reply to a ping, IPv4",
             Self::ReplyV6 => "start until the first reply to a ping, IPv6",
             Self::AddressAdd => "netif ip add, running container",
+            Self::Rule => "firewall add, 1 container with a firewall",
+            Self::RuleMany => "firewall add, 200 containers with firewalls",
             Self::Exec => "exec /bin/true",
             Self::Stop => "stop --kill",
             Self::List => "list, 1 container",
@@ -114,8 +125,9 @@ impl Figure {
             Self::Start | Self::Stop | Self::ListMany | Self::DaemonEmpty => Some(12.0),
             // What a start may take, and 8 ms for its network.
             Self::StartBridged | Self::StartRouted => Some(20.0),
+            Self::StartBoth => Some(8.0),
             Self::ReplyV4 | Self::ReplyV6 => Some(30.0),
-            Self::AddressAdd => Some(5.0),
+            Self::AddressAdd | Self::Rule | Self::RuleMany => Some(5.0),
             Self::Exec => Some(4.0),
             Self::List => Some(3.0),
             Self::Create => Some(15.0),

@@ -137,6 +137,9 @@ impl Bench {
         if network::FIGURES.iter().any(|it| self.wants(*it)) {
             self.network()?;
         }
+        if network::FIREWALLS.iter().any(|it| self.wants(*it)) {
+            self.firewalls()?;
+        }
         if self.wants(Figure::Phases) {
             ui::step("tracing the phases of start, exec and stop");
             let rounds = self.rounds;
@@ -267,8 +270,12 @@ impl Bench {
     }
 
     fn record(&mut self, figure: Figure, side: Side, took: Duration) {
+        self.record_ms(figure, side, took.as_secs_f64() * 1_000.0);
+    }
+
+    fn record_ms(&mut self, figure: Figure, side: Side, took: f64) {
         if self.wants(figure) {
-            self.results.add(figure, side, took.as_secs_f64() * 1_000.0);
+            self.results.add(figure, side, took);
         }
     }
 

@@ -113,3 +113,21 @@ fn what_is_configured_first_can_send_once_the_host_lets_it() {
         }
     });
 }
+
+#[test]
+fn the_next_hop_of_ipv6_is_there_when_an_interface_is() {
+    on_a_host(|| {
+        let host = host();
+        for n in 1..40 {
+            let netns = namespace();
+            let wanted = routed(&format!("web{n}"), &[&format!("2001:db8::{n:x}")]);
+            host.create(&wanted, netns.as_fd()).unwrap();
+            host.raise(&wanted).unwrap();
+            let routes = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+            let local = |l: &&str| l.starts_with("fe800000000000000000000000000001 80 ");
+            let name = wanted.host_name.as_str();
+            let there = routes.lines().filter(local).any(|l| l.ends_with(name));
+            assert!(there, "after {n}: {routes}");
+        }
+    });
+}
