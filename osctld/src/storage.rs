@@ -23,8 +23,11 @@ pub mod fake;
 #[cfg(test)]
 pub(crate) mod zoo;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use osctl_linux::beneath::Root;
 
@@ -61,10 +64,10 @@ pub enum Error {
     /// The container has no data.
     #[error("container {0} has no data")]
     NotFound(String),
-    /// What was to fill a new container failed; nothing of it is left.
-    #[error("cannot fill container {id}")]
+    /// What was to fill a new container or image failed; nothing of it is left.
+    #[error("cannot fill {id}")]
     Populate {
-        /// The container.
+        /// The container, or the image.
         id: String,
         /// Why.
         #[source]
@@ -84,6 +87,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// There is no such image.
+    #[error("there is no image {0}")]
+    NoImage(String),
+    /// The back end can't do that.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -106,13 +115,26 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What filling a container or image failed with; an error of storage is the error itself.
+    fn populate(id: &str, source: Cause) -> Error {
+        match source.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(source) => Error::Populate {
+                id: id.to_owned(),
+                source,
+            },
+        }
+    }
+}
+
 /// What one portion of emptying the trash came to.
 #[derive(Debug, Default)]
 pub struct Emptied {
     /// Objects (files, directories, …) that were removed.
     pub removed: u64,
     /// Whether the trash is empty now. When it is not and nothing was removed, the errors tell
-    /// why and calling again is of no use before they are seen to.
+    /// why, or something that exists needs what is in it: calling again at once is of no use.
     pub done: bool,
     /// What could not be removed; the rest went on.
     pub errors: Vec<Error>,
@@ -127,7 +149,18 @@ pub enum Note {
     Odd(String),
 }
 
-/// Fills the root directory of a new container.
+/// What a container takes, as the back end accounts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that deleting it would free.
+    pub used: u64,
+    /// Bytes that its files take, shared ones too.
+    pub referenced: u64,
+    /// Most bytes that its files may take.
+    pub quota: Option<u64>,
+}
+
+/// Fills the root directory of a new container, or of an image.
 pub type Populate<'a> = &'a mut dyn FnMut(&Root) -> std::result::Result<(), Cause>;
 
 /// The data of a pool's containers.
@@ -154,6 +187,10 @@ pub trait Storage: Debug + Send + Sync {
     /// [`Storage::complete`].
     fn create(&self, id: &str, populate: Populate<'_>) -> Result<()>;
 
+    /// Makes the data of a new container from an image, without a copy where the back end can;
+    /// otherwise as [`Storage::create`].
+    fn create_from(&self, id: &str, image: &str, watch: Watch<'_>) -> Result<()>;
+
     /// Makes new data permanent; to be called when the container's configuration is on the disk.
     fn complete(&self, id: &str) -> Result<()>;
 
@@ -166,11 +203,29 @@ pub trait Storage: Debug + Send + Sync {
     /// Removes about `limit` objects from the trash; to be called until [`Emptied::done`].
     fn empty_trash(&self, limit: u64) -> Result<Emptied>;
 
+    /// Keeps a tree as an image to make containers from, under a key (a hash, for instance).
+    /// `populate` fills it as with [`Storage::create`]; all or nothing of it is kept. When there
+    /// is one already, it stays.
+    fn keep_image(&self, key: &str, populate: Populate<'_>) -> Result<()>;
+
+    /// Whether there is such an image.
+    fn has_image(&self, key: &str) -> Result<bool>;
+
+    /// Keys of all images, sorted.
+    fn images(&self) -> Result<Vec<String>>;
+
+    /// Moves an image to the trash; fine when there is none. Containers made from it stay.
+    fn discard_image(&self, key: &str) -> Result<()>;
+
     /// Path of what holds a container's data, whether it exists or not.
     fn dataset(&self, id: &str) -> Result<PathBuf>;
 
-    /// Path of a container's root directory, whether it exists or not.
+    /// Path of a container's root directory, whether it exists or not. What is there is seen after
+    /// [`Storage::ensure_mounted`].
     fn rootfs(&self, id: &str) -> Result<PathBuf>;
+
+    /// Makes a container's root directory visible at its path.
+    fn ensure_mounted(&self, id: &str) -> Result<()>;
 
     /// Opens a container's root directory as a tree that can't be left; symbolic links and
     /// mounts in it are refused.
@@ -182,9 +237,38 @@ pub trait Storage: Debug + Send + Sync {
     /// Ids of all containers that have data, sorted.
     fn list(&self) -> Result<Vec<String>>;
 
-    /// Space that a container's data take on the disk, in bytes; looks at every file, so that it
-    /// may take long. Extents that are shared with other containers count in full.
+    /// Space that a container's data take on the disk, in bytes; may look at every file, so that
+    /// it may take long. Extents that are shared with other containers may count in full.
     fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64>;
+
+    /// What containers take, as far as the back end knows without looking at their files.
+    fn space(&self) -> Result<BTreeMap<String, Space>>;
+
+    /// Bounds what a container's files may take, in bytes; `None` for no bound.
+    fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()>;
+
+    /// Lets go of the pool: takes it out of the file tree.
+    fn close(&self);
+}
+
+/// An error with its causes on one line.
+fn text(e: &Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = std::error::Error::source(e);
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
+}
+
+/// A name that nobody has used or can guess.
+fn unique() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{}-{random:016x}", now.as_secs())
 }
 
 /// Refuses what is no single safe component of a path or dataset name.

@@ -1,48 +1,37 @@
-//! Images that are kept unpacked, so that a further container only takes a copy of a tree.
+//! Images that are kept unpacked, so that a further container only takes a copy or a clone.
 //!
 //! ```text
-//! repository/SHA256/rootfs        unpacked image, ids unshifted
-//! repository/SHA256/info/image.json
-//! repository/.new-SHA256-RAND     one that is being unpacked
-//! repository/index/files.json     which file has which hash
-//! trash/                          where images go that are no longer kept
+//! repository/info/SHA256.json    what runs in an image; its time is that of its last use
+//! repository/index/files.json    which file has which hash
 //! ```
-//! An image is known by the hash of its archive only; a file that is the same by device, inode,
-//! size and times as one that was hashed is not hashed again.
+//! The trees are kept by [`Storage`]. An image is known by the hash of its archive only; a file that is
+//! the same by device, inode, size and times as one that was hashed is not hashed again.
 
 mod index;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{Seek, SeekFrom};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use nix::errno::Errno;
-use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks, Time};
 use serde::{Deserialize, Serialize};
 
 use self::index::{FileKey, Index, hash, is_hash};
 use super::{Error, Facts, Limits, Result, archive};
-use crate::failpoint;
-use crate::storage::{Cause, Watch};
-use crate::store::{Document, Objects};
+use crate::storage::{Cause, Storage, Watch};
+use crate::store::{Document, Objects, Stored};
 
 const REPOSITORY: &str = "repository";
-const TRASH: &str = "trash";
-const STAGING: &str = ".new-";
-const ROOTFS: &str = "rootfs";
 const INFO: &str = "info";
 const INDEX: &str = "index";
 
 /// The unpacked images of one pool.
 #[derive(Debug)]
 pub struct ImageCache {
-    pool: Root,
-    path: PathBuf,
+    storage: Arc<dyn Storage>,
+    info: Objects<Info>,
     max: usize,
     state: Mutex<State>,
 }
@@ -50,7 +39,7 @@ pub struct ImageCache {
 #[derive(Debug)]
 struct State {
     index: Index,
-    /// Images that are being copied; they are not removed.
+    /// Images that containers are being made from; they are not removed.
     used: BTreeMap<String, Arc<()>>,
 }
 
@@ -68,24 +57,18 @@ impl Document for Info {
 /// An unpacked image. It is not removed from the cache as long as this lives.
 #[derive(Debug)]
 pub struct Cached {
-    rootfs: Root,
     facts: Facts,
     sha256: String,
     _used: Arc<()>,
 }
 
 impl Cached {
-    /// The root directory; not to be written to.
-    pub fn rootfs(&self) -> &Root {
-        &self.rootfs
-    }
-
     /// What runs in it.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Hash of the archive, in hexadecimal digits.
+    /// Hash of the archive, in hexadecimal digits: the image's key in storage.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
@@ -96,29 +79,41 @@ fn failed(e: impl Into<Cause>) -> Error {
 }
 
 impl ImageCache {
-    /// The cache of the pool at `pool`, whose directories exist. About `max` images are kept,
-    /// none with 0. What a crash left incomplete is discarded.
-    pub fn open(pool: &Path, max: usize) -> Result<ImageCache> {
-        let root = Root::open_tree(pool, Symlinks::Refuse, Mounts::Refuse).map_err(failed)?;
-        let repository = root.dir(REPOSITORY).map_err(failed)?;
-        let index = Index::open(pool.join(REPOSITORY).join(INDEX))?;
+    /// The cache of a pool, whose directories exist. About `max` images are kept, none with 0.
+    pub fn open(storage: Arc<dyn Storage>, max: usize) -> Result<ImageCache> {
+        let repository = storage.path().join(REPOSITORY);
+        let index = Index::open(repository.join(INDEX))?;
+        let info = Objects::open(repository.join(INFO)).map_err(failed)?;
         let cache = ImageCache {
-            pool: root,
-            path: pool.to_owned(),
+            storage,
+            info,
             max,
             state: Mutex::new(State {
                 index,
                 used: BTreeMap::new(),
             }),
         };
-        for entry in repository.read_dir(".").map_err(failed)? {
-            let name = entry.map_err(failed)?.name;
-            if let Some(name) = name.to_str().filter(|name| name.starts_with(STAGING)) {
-                cache.discard(name)?;
-            }
-        }
+        cache.forget_missing()?;
         cache.evict(None)?;
         Ok(cache)
+    }
+
+    /// Forgets what is known of images that are not there.
+    fn forget_missing(&self) -> Result<()> {
+        for known in self.info.load_all().map_err(failed)? {
+            if !known.deleting && !self.storage.has_image(&known.key)? {
+                self.info.mark_deleting(&known.key).map_err(failed)?;
+                self.info.forget(&known.key).map_err(failed)?;
+            } else if known.deleting {
+                self.discard(&known.key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pool's storage, which has the images.
+    pub fn storage(&self) -> &dyn Storage {
+        self.storage.as_ref()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,34 +157,28 @@ impl ImageCache {
     fn find(&self, sha256: &str) -> Result<Option<Cached>> {
         // Under the lock, so that it is not removed between being found and being used.
         let mut state = self.lock();
-        let dir = Path::new(REPOSITORY).join(sha256);
-        let rootfs = match self.pool.dir(dir.join(ROOTFS)) {
-            Ok(rootfs) => rootfs,
-            Err(e) if e.errno() == Errno::ENOENT => return Ok(None),
-            Err(e) => return Err(failed(e)),
-        };
-        let info: Objects<Info> = Objects::open(self.path.join(&dir).join(INFO)).map_err(failed)?;
-        let Ok(Some(info)) = info.load("image") else {
+        if !self.storage.has_image(sha256)? {
+            return Ok(None);
+        }
+        let Ok(Some(info)) = self.info.load(sha256) else {
             // Damaged: it is unpacked again.
             self.discard(sha256)?;
             return Ok(None);
         };
         let used = state.used.entry(sha256.to_owned()).or_default();
         let cached = Cached {
-            rootfs,
             facts: info.value.facts,
             sha256: sha256.to_owned(),
             _used: Arc::clone(used),
         };
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = Time {
-            sec: i64::try_from(now.as_secs()).unwrap_or(0),
-            nsec: now.subsec_nanos(),
-        };
-        self.pool.set_times(&dir, now, now).map_err(failed)?;
+        let touched = File::open(self.info_file(sha256))
+            .and_then(|file| file.set_modified(SystemTime::now()));
+        touched.map_err(failed)?;
         Ok(Some(cached))
+    }
+
+    fn info_file(&self, sha256: &str) -> PathBuf {
+        self.info.path().join(format!("{sha256}.json"))
     }
 
     fn unpack(
@@ -201,76 +190,32 @@ impl ImageCache {
         limits: &Limits,
         watch: Watch<'_>,
     ) -> Result<()> {
-        let random = RandomState::new().hash_one(sha256);
-        let staging = format!("{STAGING}{sha256}-{random:016x}");
-        let made = self
-            .fill(&staging, path, file, key, limits, watch)
-            .and_then(|()| {
-                failpoint!("image.unpacked");
-                let repository = Path::new(REPOSITORY);
-                match self
-                    .pool
-                    .rename_new(repository.join(&staging), repository.join(sha256))
-                {
-                    Ok(()) => self.pool.sync_dir(REPOSITORY).map_err(failed),
-                    // Somebody else unpacked the same image meanwhile.
-                    Err(e) if e.errno() == Errno::EEXIST => self.discard(&staging),
-                    Err(e) => Err(failed(e)),
-                }
-            });
-        if made.is_err() {
-            // The first error is the one that counts; the next start tries again.
-            let _ = self.discard(&staging);
-        }
-        made
+        let kept = self.storage.keep_image(sha256, &mut |tree| {
+            let mut input = file;
+            input.seek(SeekFrom::Start(0)).map_err(failed)?;
+            let image = archive::unpack(input, Some(key.size), tree, limits, watch)?;
+            for warning in &image.warnings {
+                tracing::warn!(image = %path.display(), "{warning}");
+            }
+            // What was unpacked must be what was hashed.
+            if FileKey::of(file)? != *key {
+                return Err(Error::Changed(path.to_owned()).into());
+            }
+            // Before the tree counts as an image: one without facts is taken for a damaged one.
+            let mut info = Stored::new(Info { facts: image.facts });
+            self.info.save(sha256, &mut info).map_err(failed)?;
+            Ok(())
+        });
+        Ok(kept?)
     }
 
-    fn fill(
-        &self,
-        staging: &str,
-        path: &Path,
-        file: &File,
-        key: &FileKey,
-        limits: &Limits,
-        watch: Watch<'_>,
-    ) -> Result<()> {
-        let dir = Path::new(REPOSITORY).join(staging);
-        self.pool.mkdir(&dir, 0o700).map_err(failed)?;
-        self.pool.mkdir(dir.join(ROOTFS), 0o700).map_err(failed)?;
-        let rootfs = self.pool.dir(dir.join(ROOTFS)).map_err(failed)?;
-        let mut input = file;
-        input.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let image = archive::unpack(input, Some(key.size), &rootfs, limits, watch)?;
-        for warning in &image.warnings {
-            tracing::warn!(image = %path.display(), "{warning}");
+    /// Discards an image; containers made from it stay.
+    fn discard(&self, sha256: &str) -> Result<()> {
+        if self.info_file(sha256).exists() {
+            self.info.mark_deleting(sha256).map_err(failed)?;
         }
-        // What was unpacked must be what was hashed.
-        if FileKey::of(file)? != *key {
-            return Err(Error::Changed(path.to_owned()));
-        }
-        let info: Objects<Info> = Objects::open(self.path.join(&dir).join(INFO)).map_err(failed)?;
-        info.create("image", Info { facts: image.facts })
-            .map_err(failed)?;
-        let top = self
-            .pool
-            .open(
-                &dir,
-                nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_DIRECTORY,
-                0,
-            )
-            .map_err(failed)?;
-        rustix::fs::syncfs(top.as_fd()).map_err(failed)
-    }
-
-    /// Moves an image, or a half one, to the trash of the pool.
-    fn discard(&self, name: &str) -> Result<()> {
-        let random = RandomState::new().hash_one(name);
-        let short = name.trim_start_matches(STAGING).get(..12).unwrap_or("");
-        let to = Path::new(TRASH).join(format!("image-{short}-{random:016x}"));
-        match self.pool.rename_new(Path::new(REPOSITORY).join(name), to) {
-            Err(e) if e.errno() != Errno::ENOENT => Err(failed(e)),
-            _ => Ok(()),
-        }
+        self.storage.discard_image(sha256)?;
+        self.info.forget(sha256).map_err(failed)
     }
 
     /// Discards the images that were not used for longest, until there are not too many. Those in
@@ -278,28 +223,23 @@ impl ImageCache {
     fn evict(&self, keep: Option<&str>) -> Result<()> {
         let mut state = self.lock();
         state.used.retain(|_, used| Arc::strong_count(used) > 1);
-        let repository = self.pool.dir(REPOSITORY).map_err(failed)?;
-        let mut images: Vec<(Time, String)> = Vec::new();
-        for entry in repository.read_dir(".").map_err(failed)? {
-            let name = entry.map_err(failed)?.name;
-            let Some(name) = name.to_str().filter(|name| is_hash(name)) else {
-                continue;
-            };
-            let stat = repository.stat(name).map_err(failed)?;
-            if stat.kind() == Kind::Dir {
-                images.push((stat.mtime, name.to_owned()));
-            }
-        }
+        let used = |sha256: &str| {
+            let meta = std::fs::metadata(self.info_file(sha256));
+            meta.and_then(|m| m.modified())
+                .unwrap_or(SystemTime::UNIX_EPOCH)
+        };
+        let keys = self.list()?.into_iter();
+        let mut images: Vec<_> = keys.map(|sha256| (used(&sha256), sha256)).collect();
         images.sort();
         let mut excess = images.len().saturating_sub(self.max);
-        for (_, name) in images {
+        for (_, sha256) in images {
             if excess == 0 {
                 break;
             }
-            if keep == Some(&name) || state.used.contains_key(&name) {
+            if keep == Some(&sha256) || state.used.contains_key(&sha256) {
                 continue;
             }
-            self.discard(&name)?;
+            self.discard(&sha256)?;
             excess -= 1;
         }
         Ok(())
@@ -307,17 +247,8 @@ impl ImageCache {
 
     /// Images that are kept, as hashes of their archives, sorted.
     pub fn list(&self) -> Result<Vec<String>> {
-        let mut all = Vec::new();
-        let repository = self.pool.dir(REPOSITORY).map_err(failed)?;
-        for entry in repository.read_dir(".").map_err(failed)? {
-            let name = entry.map_err(failed)?.name;
-            all.extend(
-                name.to_str()
-                    .filter(|name| is_hash(name))
-                    .map(str::to_owned),
-            );
-        }
-        all.sort();
-        Ok(all)
+        let mut keys = self.storage.images()?;
+        keys.retain(|key| is_hash(key));
+        Ok(keys)
     }
 }

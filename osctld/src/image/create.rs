@@ -46,10 +46,7 @@ pub fn create_from(
     match cache {
         Some(cache) => {
             let cached = cache.ensure(path, limits, watch)?;
-            storage.create(id, &mut |tree| {
-                copy_tree(cached.rootfs(), tree, watch).map_err(Error::from)?;
-                Ok(())
-            })?;
+            cache.storage().create_from(id, cached.sha256(), watch)?;
             Ok(cached.facts().clone())
         }
         None => {

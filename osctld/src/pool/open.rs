@@ -62,7 +62,8 @@ impl Pool {
             pool: &entry.name,
             problems: Vec::new(),
         };
-        let images = loading.images(path, cached);
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let images = loading.images(&storage, cached);
         let settings = loading.settings(&conf);
         let id_ranges = loading.id_ranges(&conf);
         let (users, left_users) = loading.users(&conf);
@@ -70,7 +71,7 @@ impl Pool {
         Ok(Pool {
             name: entry.name.clone(),
             path: path.clone(),
-            storage: Arc::new(storage),
+            storage,
             images,
             history,
             users: RwLock::new(users),
@@ -119,8 +120,8 @@ impl Loading<'_> {
     }
 
     /// Without a cache every container is made from the image itself.
-    fn images(&mut self, path: &Path, cached: usize) -> Option<ImageCache> {
-        let cache = ImageCache::open(path, cached);
+    fn images(&mut self, storage: &Arc<dyn Storage>, cached: usize) -> Option<ImageCache> {
+        let cache = ImageCache::open(Arc::clone(storage), cached);
         cache
             .inspect_err(|e| self.problem("cache of images".to_owned(), chain(e)))
             .ok()

@@ -119,7 +119,7 @@ fn a_container_that_can_not_be_filled_does_not_exist() {
         let Err(e) = made else {
             panic!("made");
         };
-        assert_eq!(e.to_string(), "cannot fill container a");
+        assert_eq!(e.to_string(), "cannot fill a");
         let cause = std::error::Error::source(&e).unwrap();
         assert_eq!(cause.to_string(), "out of paint");
         assert!(s.list().unwrap().is_empty() && !s.exists("a").unwrap());
@@ -173,6 +173,98 @@ fn new_data_without_a_configuration_are_discarded() {
         // What was kept is complete now.
         s.recover(&known(&[]));
         assert_eq!(s.list().unwrap(), ["done", "kept", "odd"]);
+    });
+}
+
+#[test]
+fn images_are_kept_and_made_containers_of() {
+    for_each(|s| {
+        let key = "0123456789abcdef".repeat(4);
+        let fill = |text: &'static str| {
+            move |tree: &Root| {
+                tree.mkdir("etc", 0o755)?;
+                let file = tree.create_new("etc/text", 0o640)?;
+                tree.chown("etc/text", 7, 8)?;
+                std::io::Write::write_all(&mut &file, text.as_bytes())?;
+                Ok(())
+            }
+        };
+        let none = s.create_from("a", &key, Watch::none());
+        assert!(matches!(none, Err(Error::NoImage(k)) if k == key));
+        assert!(!s.has_image(&key).unwrap() && !s.exists("a").unwrap());
+        let half = s.keep_image(&key, &mut |_| Err("out of paint".into()));
+        assert!(matches!(half, Err(Error::Populate { .. })), "{half:?}");
+        assert!(!s.has_image(&key).unwrap() && s.images().unwrap().is_empty());
+
+        s.keep_image(&key, &mut fill("image")).unwrap();
+        // The first one stays.
+        s.keep_image(&key, &mut fill("other")).unwrap();
+        assert_eq!(s.images().unwrap(), [key.clone()]);
+        for id in ["a", "b"] {
+            s.create_from(id, &key, Watch::none()).unwrap();
+        }
+        let again = s.create_from("a", &key, Watch::none());
+        assert!(matches!(again, Err(Error::Exists(id)) if id == "a"));
+        assert_eq!(s.list().unwrap(), ["a", "b"]);
+        let tree = s.open_rootfs("a").unwrap();
+        let stat = tree.stat("etc/text").unwrap();
+        assert_eq!((stat.uid, stat.gid, stat.permissions()), (7, 8, 0o640));
+        // What one container writes is in no other, and not in the image.
+        let file = tree
+            .open("etc/text", nix::fcntl::OFlag::O_WRONLY, 0)
+            .unwrap();
+        std::io::Write::write_all(&mut &file, b"CHANG").unwrap();
+        assert_eq!(
+            (text(s, "a"), text(s, "b")),
+            ("CHANG".into(), "image".into())
+        );
+        drop((file, tree));
+
+        // New ones are discarded without a configuration, and outlive their image.
+        s.complete("a").unwrap();
+        s.recover(&known(&["a"]));
+        assert_eq!(s.list().unwrap(), ["a"]);
+        s.discard_image(&key).unwrap();
+        s.discard_image(&key).unwrap();
+        assert!(!s.has_image(&key).unwrap());
+        s.empty_trash(1000).unwrap();
+        assert_eq!(text(s, "a"), "CHANG");
+        s.keep_image(&key, &mut fill("newer")).unwrap();
+        s.create_from("c", &key, Watch::none()).unwrap();
+        assert_eq!(
+            (text(s, "a"), text(s, "c")),
+            ("CHANG".into(), "newer".into())
+        );
+
+        // With the last container that was made from it the image goes for good.
+        for id in ["a", "c"] {
+            s.trash(id).unwrap();
+        }
+        s.discard_image(&key).unwrap();
+        while s.empty_trash(1000).unwrap().removed > 0 {}
+        let emptied = s.empty_trash(1000).unwrap();
+        assert!(emptied.done && emptied.errors.is_empty(), "{emptied:?}");
+    });
+}
+
+#[test]
+fn quotas_where_there_are_any() {
+    for_each(|s| {
+        create(s, "a", "text").unwrap();
+        match s.set_quota("a", Some(64 << 20)) {
+            Ok(()) => assert_eq!(s.space().unwrap()["a"].quota, Some(64 << 20)),
+            Err(Error::Unsupported(_)) => {
+                assert!(s.space().unwrap().is_empty());
+                return;
+            }
+            Err(e) => panic!("{e}"),
+        }
+        assert!(s.space().unwrap()["a"].used > 0);
+        s.rename("a", "b").unwrap();
+        assert_eq!(s.space().unwrap()["b"].quota, Some(64 << 20));
+        s.set_quota("b", None).unwrap();
+        assert_eq!(s.space().unwrap()["b"].quota, None);
+        assert!(matches!(s.set_quota("a", None), Err(Error::NotFound(_))));
     });
 }
 

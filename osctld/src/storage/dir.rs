@@ -4,24 +4,30 @@
 //! ct/ID/private    root directory of a container, ids unshifted
 //! ct/ID/new        there while the container has no configuration yet
 //! ct/.new-ID-RAND  a container that is being made
+//! repository/KEY/rootfs          an image
+//! repository/.new-KEY-RAND       an image that is being made
 //! trash/           what is to be removed
 //! conf/ hook/ log/ repository/   others' business; made here
 //! ```
 //! All of it is accessible to root only, so that setuid programs and sockets of containers are out
 //! of the host users' reach.
 
+mod images;
 mod layout;
 
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use osctl_linux::beneath::{Kind, Root};
 
+use self::images::REPOSITORY;
 use super::usage::usage;
-use super::{Emptied, Error, Note, Populate, Result, Storage, Watch, check_id};
+use super::{
+    Emptied, Error, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree, text,
+    unique,
+};
 use crate::failpoint;
 
 const CT: &str = "ct";
@@ -43,26 +49,6 @@ fn failed(
 ) -> impl FnOnce(osctl_linux::error::Error) -> Error {
     let what = what.into();
     move |e| Error::io(action, what, e)
-}
-
-/// An error with its causes on one line.
-fn text(e: &Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = std::error::Error::source(e);
-    while let Some(e) = cause {
-        text = format!("{text}: {e}");
-        cause = e.source();
-    }
-    text
-}
-
-/// A name that nobody has used or can guess.
-fn unique() -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let random = RandomState::new().hash_one(std::process::id());
-    format!("{}-{random:016x}", now.as_secs())
 }
 
 impl DirStorage {
@@ -120,11 +106,22 @@ impl DirStorage {
     }
 
     fn populate(&self, id: &str, staging: &Path, populate: Populate<'_>) -> Result<()> {
-        let whole = || format!("data of container {id}");
+        let mut mark_and_fill = |tree: &Root| {
+            self.root
+                .mknod(staging.join(NEW), Kind::File, 0o600, (0, 0))?;
+            populate(tree)
+        };
+        self.fill(id, staging, ROOTFS, &mut mark_and_fill)
+    }
+
+    /// Makes the directory `staging` with a root directory `rootfs` in it; all of it is on the
+    /// disk after that.
+    fn fill(&self, id: &str, staging: &Path, rootfs: &str, populate: Populate<'_>) -> Result<()> {
+        let whole = || format!("data of {id}");
         self.root
             .mkdir(staging, 0o700)
             .map_err(failed("make", whole()))?;
-        let rootfs = staging.join(ROOTFS);
+        let rootfs = staging.join(rootfs);
         self.root
             .mkdir(&rootfs, 0o700)
             .map_err(failed("make", whole()))?;
@@ -132,13 +129,7 @@ impl DirStorage {
             .chmod(&rootfs, 0o755)
             .map_err(failed("make", whole()))?;
         let tree = self.root.dir(&rootfs).map_err(failed("open", whole()))?;
-        self.root
-            .mknod(staging.join(NEW), Kind::File, 0o600, (0, 0))
-            .map_err(failed("make", whole()))?;
-        populate(&tree).map_err(|source| Error::Populate {
-            id: id.to_owned(),
-            source,
-        })?;
+        populate(&tree).map_err(|source| Error::populate(id, source))?;
         failpoint!("storage.populated");
         // The data must not be younger on the disk than the name. One syncfs is far cheaper than
         // one fsync per file.
@@ -169,25 +160,24 @@ impl Storage for DirStorage {
 
     fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<Note> {
         let mut notes = Vec::new();
-        let names: Result<Vec<String>> = self.read_dir(CT).and_then(Iterator::collect);
-        let names = names.unwrap_or_else(|e| {
-            notes.push(Note::Odd(text(&e)));
-            Vec::new()
-        });
-        for name in names {
-            let path = Path::new(CT).join(&name);
-            let note = if let Some(id) = name.strip_prefix(STAGING) {
-                let done = self.discard(&path, id).map_err(failed("discard", &name));
-                done.map(|()| {
-                    let what = format!("discarded {name}: the container was being made");
-                    Some(Note::Done(what))
-                })
-            } else if check_id(&name).is_ok() {
-                self.recover_container(&name, known(&name))
-            } else {
-                Ok(None)
-            };
-            notes.extend(note.unwrap_or_else(|e| Some(Note::Odd(text(&e)))));
+        for dir in [CT, REPOSITORY] {
+            let names: Result<Vec<String>> = self.read_dir(dir).and_then(Iterator::collect);
+            let names = names.unwrap_or_else(|e| {
+                notes.push(Note::Odd(text(&e)));
+                Vec::new()
+            });
+            for name in names {
+                let note = if let Some(id) = name.strip_prefix(STAGING) {
+                    self.discard(&Path::new(dir).join(&name), id)
+                        .map(|()| Some(Note::Done(format!("discarded {name}: it was being made"))))
+                        .map_err(failed("discard", &name))
+                } else if dir == CT && check_id(&name).is_ok() {
+                    self.recover_container(&name, known(&name))
+                } else {
+                    Ok(None)
+                };
+                notes.extend(note.unwrap_or_else(|e| Some(Note::Odd(text(&e)))));
+            }
         }
         notes
     }
@@ -213,6 +203,14 @@ impl Storage for DirStorage {
         }
         failpoint!("storage.created");
         self.sync(CT)
+    }
+
+    fn create_from(&self, id: &str, image: &str, watch: Watch<'_>) -> Result<()> {
+        let image = self.image_tree(image)?;
+        self.create(
+            id,
+            &mut |tree| Ok(copy_tree(&image, tree, watch).map(drop)?),
+        )
     }
 
     fn complete(&self, id: &str) -> Result<()> {
@@ -312,7 +310,37 @@ impl Storage for DirStorage {
         Ok(ids)
     }
 
+    fn ensure_mounted(&self, id: &str) -> Result<()> {
+        self.open_rootfs(id).map(drop)
+    }
+
     fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64> {
         usage(&self.open_rootfs(id)?, watch)
     }
+
+    fn space(&self) -> Result<BTreeMap<String, Space>> {
+        Ok(BTreeMap::new())
+    }
+
+    fn set_quota(&self, _id: &str, _bytes: Option<u64>) -> Result<()> {
+        Err(Error::Unsupported("a pool in a directory has no quotas"))
+    }
+
+    fn keep_image(&self, key: &str, populate: Populate<'_>) -> Result<()> {
+        self.put_image(key, populate)
+    }
+
+    fn has_image(&self, key: &str) -> Result<bool> {
+        self.is_image(key)
+    }
+
+    fn images(&self) -> Result<Vec<String>> {
+        self.image_keys()
+    }
+
+    fn discard_image(&self, key: &str) -> Result<()> {
+        self.drop_image(key)
+    }
+
+    fn close(&self) {}
 }

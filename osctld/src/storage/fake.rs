@@ -8,13 +8,18 @@ use std::sync::{Mutex, MutexGuard};
 
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
-use super::{Cause, Emptied, Error, Note, Populate, Result, Storage, Watch, check_id};
+use super::{
+    Cause, Emptied, Error, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree,
+};
 
 #[derive(Debug, Default)]
 struct State {
     /// Number of each container's directory.
     containers: BTreeMap<String, u64>,
     incomplete: BTreeSet<String>,
+    /// Number of each image's directory.
+    images: BTreeMap<String, u64>,
+    quotas: BTreeMap<String, u64>,
     trash: Vec<u64>,
     next: u64,
     failing: BTreeMap<&'static str, String>,
@@ -62,6 +67,30 @@ impl FakeStorage {
         match state.failing.get(operation) {
             Some(message) => Err(Error::io(operation, id, message.clone())),
             None => Ok(state),
+        }
+    }
+
+    /// Makes a directory and fills it; gives its number.
+    fn fill(&self, id: &str, populate: Populate<'_>) -> Result<u64> {
+        let number = {
+            let mut state = self.lock();
+            state.next += 1;
+            state.next
+        };
+        let place = self.place(number);
+        fs::create_dir(&place).map_err(io(&place))?;
+        let filled = Root::open_tree(&place, Symlinks::Refuse, Mounts::Refuse)
+            .map_err(Cause::from)
+            .and_then(|tree| {
+                tree.chmod(".", 0o755)?;
+                populate(&tree)
+            });
+        match filled {
+            Ok(()) => Ok(number),
+            Err(source) => {
+                self.lock().trash.push(number);
+                Err(Error::populate(id, source))
+            }
         }
     }
 
@@ -115,37 +144,52 @@ impl Storage for FakeStorage {
     }
 
     fn create(&self, id: &str, populate: Populate<'_>) -> Result<()> {
-        let number = {
-            let mut state = self.enter("create", id)?;
-            if state.containers.contains_key(id) {
-                return Err(Error::Exists(id.to_owned()));
-            }
-            state.next += 1;
-            state.next
-        };
-        let place = self.place(number);
-        fs::create_dir(&place).map_err(io(&place))?;
-        let filled = Root::open_tree(&place, Symlinks::Refuse, Mounts::Refuse)
-            .map_err(Cause::from)
-            .and_then(|tree| {
-                tree.chmod(".", 0o755)?;
-                populate(&tree)
-            });
-        let mut state = self.lock();
-        match filled {
-            Ok(()) => {
-                state.containers.insert(id.to_owned(), number);
-                state.incomplete.insert(id.to_owned());
-                Ok(())
-            }
-            Err(source) => {
-                state.trash.push(number);
-                Err(Error::Populate {
-                    id: id.to_owned(),
-                    source,
-                })
-            }
+        if self.enter("create", id)?.containers.contains_key(id) {
+            return Err(Error::Exists(id.to_owned()));
         }
+        let number = self.fill(id, populate)?;
+        let mut state = self.lock();
+        state.containers.insert(id.to_owned(), number);
+        state.incomplete.insert(id.to_owned());
+        Ok(())
+    }
+
+    fn create_from(&self, id: &str, image: &str, watch: Watch<'_>) -> Result<()> {
+        let number = self.lock().images.get(image).copied();
+        let number = number.ok_or_else(|| Error::NoImage(image.to_owned()))?;
+        let image = Root::open_tree(self.place(number), Symlinks::Refuse, Mounts::Refuse)
+            .map_err(|e| Error::io("open", image, e))?;
+        self.create(
+            id,
+            &mut |tree| Ok(copy_tree(&image, tree, watch).map(drop)?),
+        )
+    }
+
+    fn keep_image(&self, key: &str, populate: Populate<'_>) -> Result<()> {
+        drop(self.enter("keep_image", key)?);
+        let number = self.fill(key, populate)?;
+        let mut state = self.lock();
+        if state.images.contains_key(key) {
+            state.trash.push(number);
+        } else {
+            state.images.insert(key.to_owned(), number);
+        }
+        Ok(())
+    }
+
+    fn has_image(&self, key: &str) -> Result<bool> {
+        Ok(self.enter("has_image", key)?.images.contains_key(key))
+    }
+
+    fn images(&self) -> Result<Vec<String>> {
+        Ok(self.lock().images.keys().cloned().collect())
+    }
+
+    fn discard_image(&self, key: &str) -> Result<()> {
+        let mut state = self.enter("discard_image", key)?;
+        let number = state.images.remove(key);
+        state.trash.extend(number);
+        Ok(())
     }
 
     fn complete(&self, id: &str) -> Result<()> {
@@ -164,6 +208,9 @@ impl Storage for FakeStorage {
         }
         state.containers.remove(from);
         state.containers.insert(to.to_owned(), number);
+        if let Some(quota) = state.quotas.remove(from) {
+            state.quotas.insert(to.to_owned(), quota);
+        }
         if state.incomplete.remove(from) {
             state.incomplete.insert(to.to_owned());
         }
@@ -174,6 +221,7 @@ impl Storage for FakeStorage {
         let mut state = self.enter("trash", id)?;
         let number = find(&state, id)?;
         state.containers.remove(id);
+        state.quotas.remove(id);
         state.incomplete.remove(id);
         state.trash.push(number);
         Ok(())
@@ -229,7 +277,37 @@ impl Storage for FakeStorage {
         Ok(self.lock().containers.keys().cloned().collect())
     }
 
+    fn ensure_mounted(&self, id: &str) -> Result<()> {
+        find(&*self.enter("ensure_mounted", id)?, id).map(drop)
+    }
+
     fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64> {
         super::usage::usage(&self.open_rootfs(id)?, watch)
     }
+
+    fn space(&self) -> Result<BTreeMap<String, Space>> {
+        let mut all = BTreeMap::new();
+        for id in self.list()? {
+            let used = self.usage(&id, Watch::none())?;
+            let space = Space {
+                used,
+                referenced: used,
+                quota: self.lock().quotas.get(&id).copied(),
+            };
+            all.insert(id, space);
+        }
+        Ok(all)
+    }
+
+    fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()> {
+        let mut state = self.enter("set_quota", id)?;
+        find(&state, id)?;
+        state.quotas.remove(id);
+        state
+            .quotas
+            .extend(bytes.map(|bytes| (id.to_owned(), bytes)));
+        Ok(())
+    }
+
+    fn close(&self) {}
 }

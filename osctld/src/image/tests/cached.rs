@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::sync::Arc;
 
 use super::builder::Builder;
 use super::*;
@@ -10,17 +11,18 @@ use crate::storage::{DirStorage, Storage};
 
 struct Pool {
     dir: tempfile::TempDir,
-    storage: DirStorage,
+    storage: Arc<dyn Storage>,
 }
 
 impl Pool {
     fn new() -> Pool {
         let dir = tempfile::tempdir().unwrap();
         let storage = DirStorage::install(dir.path().join("pool")).unwrap();
+        let storage = Arc::new(storage);
         Pool { dir, storage }
     }
     fn cache(&self, max: usize) -> ImageCache {
-        ImageCache::open(self.storage.path(), max).unwrap()
+        ImageCache::open(Arc::clone(&self.storage), max).unwrap()
     }
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -35,7 +37,7 @@ impl Pool {
         let mut names: Vec<String> = fs::read_dir(self.path("pool/repository"))
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "index")
+            .filter(|name| name != "index" && name != "info")
             .collect();
         names.sort();
         names
@@ -45,7 +47,7 @@ impl Pool {
     }
     fn create(&self, cache: &ImageCache, id: &str, path: &Path) -> Result<Facts> {
         create_from(
-            &self.storage,
+            self.storage.as_ref(),
             Some(cache),
             id,
             path,
@@ -154,7 +156,7 @@ fn what_is_damaged_is_unpacked_again() {
     let cache = pool.cache(4);
     let sha256 = pool.ensure(&cache, &path).unwrap().sha256().to_owned();
     let dir = pool.path("pool/repository");
-    fs::write(dir.join(&sha256).join("info/image.json"), "").unwrap();
+    fs::write(dir.join("info").join(format!("{sha256}.json")), "").unwrap();
     fs::write(dir.join("index/files.json"), "{").unwrap();
     let cache = pool.cache(4);
     pool.create(&cache, "a", &path).unwrap();
@@ -182,7 +184,7 @@ fn a_bad_image_leaves_nothing() {
         let text = crate::error::chain(&pool.create(&cache, "a", &path).unwrap_err());
         assert!(text.contains(wanted), "{name}: {text}");
         let direct = create_from(
-            &pool.storage,
+            pool.storage.as_ref(),
             None,
             "a",
             &path,
@@ -205,24 +207,20 @@ fn from_a_directory_and_on_any_back_end() {
     fs::create_dir(source.path().join("etc")).unwrap();
     fs::write(source.path().join("etc/os-release"), "ID=void\n").unwrap();
     let fake = FakeStorage::new();
+    fs::create_dir(fake.path().join("repository")).unwrap();
+    let fake: Arc<dyn Storage> = Arc::new(fake);
+    let cache = ImageCache::open(Arc::clone(&fake), 1).unwrap();
+    let fake = fake.as_ref();
     let limits = Limits::default();
-    let facts = create_from(&fake, None, "a", source.path(), &limits, Watch::none()).unwrap();
+    let facts = create_from(fake, None, "a", source.path(), &limits, Watch::none()).unwrap();
     assert_eq!(facts.distribution.as_deref(), Some("void"));
     zoo::assert_same(source.path(), &fake.rootfs("a").unwrap());
 
     let pool = Pool::new();
     let path = pool.image("x", "alpine");
-    let facts = create_from(
-        &fake,
-        Some(&pool.cache(1)),
-        "b",
-        &path,
-        &limits,
-        Watch::none(),
-    )
-    .unwrap();
+    let facts = create_from(fake, Some(&cache), "b", &path, &limits, Watch::none()).unwrap();
     assert_eq!(facts.distribution.as_deref(), Some("alpine"));
-    let again = create_from(&fake, None, "b", &path, &limits, Watch::none());
+    let again = create_from(fake, None, "b", &path, &limits, Watch::none());
     assert!(
         matches!(again, Err(Error::Storage(crate::storage::Error::Exists(_)))),
         "{again:?}"
@@ -238,7 +236,7 @@ fn from_a_directory_and_on_any_back_end() {
     let stop = Watch::new(&|| true, &|_, _| {});
     for path in [source.path(), &path] {
         let made = create_from(
-            &pool.storage,
+            pool.storage.as_ref(),
             Some(&pool.cache(1)),
             "a",
             path,
@@ -270,7 +268,8 @@ fn the_same_image_from_several_threads() {
 #[test]
 fn crash_child() {
     if let (Ok(pool), Ok(path)) = (std::env::var("CACHE_POOL"), std::env::var("CACHE_IMAGE")) {
-        let cache = ImageCache::open(Path::new(&pool), 4).unwrap();
+        let storage = Arc::new(DirStorage::open(pool).unwrap());
+        let cache = ImageCache::open(storage, 4).unwrap();
         cache
             .ensure(Path::new(&path), &Limits::default(), Watch::none())
             .unwrap();
@@ -293,6 +292,7 @@ fn an_image_that_was_not_finished_is_not_used() {
         assert!(out.status.code().is_none(), "{point}: {out:?}");
         assert_eq!(pool.repository().len(), 1, "{point}");
         assert!(pool.repository()[0].starts_with(".new-"), "{point}");
+        assert_eq!(pool.storage.recover(&|_| false).len(), 1, "{point}");
         let cache = pool.cache(4);
         assert!(pool.repository().is_empty(), "{point}");
         assert!(cache.list().unwrap().is_empty(), "{point}");
