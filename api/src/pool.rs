@@ -7,17 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{AttrName, Name};
 
-/// Make a directory a pool and import it
+/// Make a dataset of ZFS, or a directory, a pool and import it
 ///
-/// The directory is created when it is missing and is made accessible to root only. A default id
+/// Unless a directory is given, the pool is the pool of ZFS of the same name, or a dataset in it. A
+/// directory is created when it is missing and is made accessible to root only. A default id
 /// range is made on it. The pool comes back by itself whenever the daemon starts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
 pub struct Install {
     /// Name of the new pool
     pub pool: Name,
-    /// Absolute path of the directory that holds the pool
-    #[arg(long, value_name = "PATH")]
-    pub dir: String,
+    /// Absolute path of a directory that is to hold the pool
+    #[arg(long, value_name = "PATH", conflicts_with = "dataset")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+    /// Dataset of ZFS that is to hold the pool: POOL, or one below it
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
 }
 
 /// Forget a pool; its data stays where it is
@@ -173,8 +179,11 @@ pub enum State {
 pub struct Pool {
     /// Name.
     pub name: Name,
-    /// Storage back end: `dir`.
+    /// Storage back end: `dir`, `zfs`.
     pub backend: String,
+    /// Dataset that holds the pool, with ZFS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
     /// Directory that holds the pool.
     pub path: String,
     /// State.

@@ -13,7 +13,7 @@ mod sys;
 mod tests;
 
 use std::ffi::CString;
-use std::path::Path;
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -62,18 +62,26 @@ fn name(text: &str) -> std::result::Result<CString, Errno> {
     c_string(text)
 }
 
+/// Where the library is looked for instead of the linker's own places.
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has the library looked for in a directory, for a host that keeps it where the linker does not
+/// look. Only the first call counts.
+pub fn look_in(directory: PathBuf) {
+    let _ = DIRECTORY.set(directory);
+}
+
 impl Zfs {
-    /// ZFS of this host. The library is looked for in `dir`, or where the linker finds it; once
-    /// it is found, it is the one.
+    /// ZFS of this host. Once the library is found, it is the one.
     ///
     /// # Errors
     /// [`Missing`] when there is no library or no kernel module; both may come later.
-    pub fn load(dir: Option<&Path>) -> std::result::Result<&'static Zfs, Missing> {
+    pub fn load() -> std::result::Result<&'static Zfs, Missing> {
         static LOADED: OnceLock<Zfs> = OnceLock::new();
         if let Some(zfs) = LOADED.get() {
             return Ok(zfs);
         }
-        let lib = sys::load(dir).map_err(Missing::new)?;
+        let lib = sys::load(DIRECTORY.get().map(PathBuf::as_path)).map_err(Missing::new)?;
         Ok(LOADED.get_or_init(|| Zfs { lib }))
     }
 

@@ -63,6 +63,15 @@ struct File {
     image: Image,
     console: Console,
     network: Network,
+    zfs: Zfs,
+}
+
+/// ZFS of the host.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Zfs {
+    /// Directory that has libzfs_core, when the linker does not find it.
+    library_dir: Option<PathBuf>,
 }
 
 /// The default bridge.
@@ -216,6 +225,8 @@ pub struct Config {
     pub console: Console,
     /// The default bridge.
     pub bridge: Settings,
+    /// Directory that has libzfs_core, when the linker does not find it.
+    pub zfs_library_dir: Option<PathBuf>,
 }
 
 impl Config {
@@ -263,6 +274,7 @@ impl Config {
             image: file.image,
             console: file.console,
             bridge: file.network.settings()?,
+            zfs_library_dir: file.zfs.library_dir.map(absolute).transpose()?,
             run_dir,
         })
     }

@@ -85,6 +85,9 @@ impl Daemon {
     /// # Errors
     /// `Backend` when the host's cgroups or the state directory can't be used.
     pub fn new(config: Config) -> Result<Arc<Daemon>> {
+        if let Some(directory) = &config.zfs_library_dir {
+            osctl_linux::zfs::look_in(directory.clone());
+        }
         let unusable = |e| Error::backend("cannot use the cgroups of this host", e);
         let layout = Layout::detect().map_err(unusable)?;
         let cgroups = Tree::new(layout, &config.cgroup_root).map_err(unusable)?;

@@ -7,10 +7,12 @@
 mod copy;
 mod data;
 mod dir;
+mod layout;
 mod meta;
 mod usage;
 mod walk;
 mod watch;
+pub mod zfs;
 
 #[cfg(test)]
 mod contract;
@@ -37,6 +39,7 @@ pub use dir::DirStorage;
 pub use meta::{Meta, is_kept_xattr};
 pub use walk::Cursor;
 pub use watch::Watch;
+pub use zfs::ZfsStorage;
 
 /// The error of somebody else, as a cause.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -165,7 +168,7 @@ pub type Populate<'a> = &'a mut dyn FnMut(&Root) -> std::result::Result<(), Caus
 
 /// The data of a pool's containers.
 pub trait Storage: Debug + Send + Sync {
-    /// Name of the back end: `dir`.
+    /// Name of the back end: `dir`, `zfs`.
     fn backend(&self) -> &'static str;
 
     /// The directory that holds the pool.

@@ -29,7 +29,7 @@ fn a_host_without_zfs_says_so() {
     let missing = Missing::new(text);
     assert!(missing.to_string().starts_with("this host has no ZFS: "));
     // Whatever is there: an answer, and none that takes the process with it.
-    match Zfs::load(None) {
+    match Zfs::load() {
         Ok(zfs) => assert!(!zfs.exists("no-such-pool/at-all").unwrap()),
         Err(e) => assert!(e.to_string().starts_with("this host has no ZFS: "), "{e}"),
     }

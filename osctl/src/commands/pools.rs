@@ -14,7 +14,7 @@ use crate::tree::Verb;
 
 impl Verb for pool::Install {
     fn run(mut self, cx: &mut Context) -> Outcome {
-        self.dir = absolute(&self.dir)?;
+        self.dir = self.dir.as_deref().map(absolute).transpose()?;
         let object = cx.daemon.call(&self)?;
         cx.object(&object)
     }

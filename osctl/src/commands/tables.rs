@@ -7,6 +7,7 @@ pub static POOL: Table = Table {
     fields: &[
         text("name"),
         text("backend"),
+        text("dataset"),
         text("path"),
         field("state", Kind::State),
         number("users"),

@@ -10,6 +10,8 @@ use crate::pool::Pool;
 impl Container {
     /// Its assets. Blocks.
     pub fn assets(&self, daemon: &Daemon, pool: &Pool) -> Vec<Asset> {
+        // When it can't be, the checks tell what is missing.
+        let _ = self.mounted_rootfs(pool);
         let conf = pool.path.join("conf/ct").join(format!("{}.json", self.id));
         let mut assets = vec![
             check(

@@ -153,6 +153,7 @@ impl Container {
         // Refused when the pool was imported, perhaps, and free by now.
         self.claim_addresses(daemon)?;
         self.apply_firewall(daemon, &config.firewall)?;
+        let rootfs = self.mounted_rootfs(pool)?;
         let (uid_map, gid_map) = (user.uid_map(), user.gid_map());
         let owner = Owner {
             uid: root_of(&uid_map).ok_or_else(|| no_root(&config.user))?,
@@ -185,7 +186,7 @@ impl Container {
             network_files,
             label: self.label(),
             id: self.id.as_str(),
-            rootfs: self.rootfs(pool),
+            rootfs,
             run_dir: run_dir.clone(),
             log: pool.container_log(&self.id),
             log_max: daemon.config.console.log_max_bytes,

@@ -221,9 +221,11 @@ impl Container {
     /// Asks init for something, the way its kind wants to be asked.
     async fn ask(&self, run: &Run, way: fn(InitSystem) -> Shutdown) -> Result<(), Error> {
         let (_daemon, pool) = self.home()?;
-        let rootfs = self.rootfs(&pool);
         let command = self.config().init().into_iter().next().unwrap_or_default();
+        let (id, rootfs) = (self.id.clone(), self.rootfs(&pool));
         let system = blocking(move || {
+            let mounted = pool.storage.ensure_mounted(id.as_str());
+            mounted.map_err(|e| Error::backend("cannot mount the root file system", e))?;
             let root = Root::open_tree(&rootfs, Symlinks::InRoot, Mounts::Refuse)
                 .map_err(|e| Error::backend("cannot open the root file system", e))?;
             Ok(InitSystem::detect(&root, &command))

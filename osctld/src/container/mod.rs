@@ -326,6 +326,16 @@ impl Container {
         pool.storage.dataset(self.id.as_str()).unwrap_or_default()
     }
 
+    /// Its root file system on the host, to be looked into. Blocks.
+    fn mounted_rootfs(&self, pool: &Pool) -> Result<PathBuf, Error> {
+        let mounted = pool.storage.ensure_mounted(self.id.as_str());
+        mounted.map_err(|e| {
+            let cannot = format!("cannot mount the root file system of {}", self.label());
+            Error::backend(cannot, e)
+        })?;
+        Ok(self.rootfs(pool))
+    }
+
     /// Its root file system on the host.
     fn rootfs(&self, pool: &Pool) -> PathBuf {
         pool.storage.rootfs(self.id.as_str()).unwrap_or_default()

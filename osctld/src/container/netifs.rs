@@ -121,7 +121,7 @@ impl Container {
                 written: Vec::new(),
             });
         }
-        let tree = Tree::open(&self.rootfs(pool))
+        let tree = Tree::open(&self.mounted_rootfs(pool)?)
             .map_err(|e| Error::backend("cannot open the root file system", e))?;
         let netifs: Vec<guest::Netif> = wanted.iter().map(guest::Netif::from).collect();
         let plan = guest::plan(

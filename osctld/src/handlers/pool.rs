@@ -7,11 +7,19 @@ use super::{Cancel, Context, Handle};
 use crate::blocking::blocking;
 use crate::container::{Autostart, StopAll};
 use crate::error::{Code, Error, Result};
-use crate::pool::{self, Export};
+use crate::pool::{self, Export, Place};
 
 impl Handle for api::Install {
     async fn handle(self, cx: &mut Context) -> Result<api::Pool> {
-        let pool = pool::install(&cx.daemon, &self.pool, &self.dir).await?;
+        let place = match (self.dir, self.dataset) {
+            (Some(dir), None) => Place::Directory(dir),
+            (None, Some(dataset)) => Place::Dataset(dataset),
+            (None, None) => Place::Dataset(self.pool.to_string()),
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("name a directory or a dataset, not both"));
+            }
+        };
+        let pool = pool::install(&cx.daemon, &self.pool, place).await?;
         Ok(pool.info())
     }
 }

@@ -1,4 +1,5 @@
-//! Which pools there are: a document in the daemon's state directory.
+//! Which pools there are: those in directories from a document in the daemon's state directory,
+//! those of ZFS from marks that they carry, so that they are known wherever they are imported.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,20 +11,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
+use crate::storage::zfs;
 use crate::store::{Document, Objects, Stored};
 
+/// What is told when ZFS can't be asked.
+const NO_MARKS: &str = "cannot find out which pools of ZFS are installed";
 /// Key of the document.
 const KEY: &str = "pools";
+
+/// The back end of pools in directories.
+pub(super) const DIR: &str = "dir";
+/// The back end of pools of ZFS.
+pub(super) const ZFS: &str = "zfs";
 
 /// An installed pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Name.
     pub name: Name,
-    /// Storage back end: `dir`.
+    /// Storage back end: `dir`, `zfs`.
     pub backend: String,
     /// Directory that holds it.
     pub path: PathBuf,
+    /// Dataset that holds it, with ZFS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+}
+
+impl Entry {
+    /// What holds it, for messages.
+    pub(super) fn place(&self) -> String {
+        match &self.dataset {
+            Some(dataset) => format!("dataset {dataset}"),
+            None => self.path.display().to_string(),
+        }
+    }
+
+    fn of_zfs(found: zfs::Installed) -> Option<Entry> {
+        // One of another name can't be ours, whatever its marks.
+        let name = found.name.parse().ok()?;
+        Some(Entry {
+            name,
+            backend: ZFS.to_owned(),
+            path: found.path,
+            dataset: Some(found.dataset),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -69,6 +102,23 @@ impl Installed {
     /// `Backend` when the list can't be read.
     pub async fn list(&self) -> Result<Vec<Entry>> {
         let mut pools = self.read().await?.value.pools;
+        let marked = blocking(|| zfs::installed().map_err(|e| Error::backend(NO_MARKS, e))).await;
+        // Pools in directories don't depend on it.
+        let marked = marked.unwrap_or_else(|e| {
+            tracing::error!("{}", e.chain());
+            Vec::new()
+        });
+        for entry in marked.into_iter().filter_map(Entry::of_zfs) {
+            match pools.iter().find(|other| other.name == entry.name) {
+                Some(other) => tracing::error!(
+                    "{} is not used: pool {} is in {}",
+                    entry.place(),
+                    entry.name,
+                    other.place()
+                ),
+                None => pools.push(entry),
+            }
+        }
         pools.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(pools)
     }
@@ -90,6 +140,12 @@ impl Installed {
     /// # Errors
     /// `AlreadyExists` when the name or the directory is taken; `Backend`.
     pub async fn add(&self, new: Entry) -> Result<()> {
+        if let Some(dataset) = new.dataset.clone() {
+            self.check(&new).await?;
+            let cannot = format!("cannot mark the pool of {dataset}");
+            return blocking(move || zfs::install(&dataset).map_err(|e| Error::backend(cannot, e)))
+                .await;
+        }
         self.change(move |pools| {
             for entry in pools.iter() {
                 check_apart(entry, &new)?;
@@ -116,6 +172,13 @@ impl Installed {
     /// # Errors
     /// `NotFound`; `Backend`.
     pub async fn remove(&self, name: Name) -> Result<()> {
+        if let Some(dataset) = self.entry(&name).await?.dataset {
+            let cannot = format!("cannot take the mark off the pool of {dataset}");
+            return blocking(move || {
+                zfs::uninstall(&dataset).map_err(|e| Error::backend(cannot, e))
+            })
+            .await;
+        }
         self.change(move |pools| {
             let before = pools.len();
             pools.retain(|e| e.name != name);

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use osctl_api::names::{AttrName, GroupPath, Name};
 use osctl_api::pool as api;
@@ -23,7 +23,7 @@ use tokio::sync::OwnedRwLockReadGuard;
 
 pub use conf::{Conf, Settings};
 pub use installed::{Entry, Installed};
-pub use registry::{Export, export, import, import_all, install, uninstall};
+pub use registry::{Export, Place, export, import, import_all, install, uninstall};
 
 use crate::autostart;
 use crate::blocking::blocking;
@@ -44,6 +44,8 @@ pub struct Pool {
     pub name: Name,
     /// Directory that holds it.
     pub path: PathBuf,
+    /// Dataset that holds it, with ZFS.
+    pub dataset: Option<String>,
     /// The data of its containers.
     pub storage: Arc<dyn Storage>,
     /// Unpacked images; absent when they can't be kept.
@@ -66,6 +68,8 @@ pub struct Pool {
     pub autostart: autostart::Queue,
     /// Whether deleted data are being removed, and whether more came meanwhile.
     emptying: AtomicU8,
+    /// How often in a row deleted data could not be removed.
+    stuck: AtomicU32,
     settings: RwLock<Arc<Stored<Settings>>>,
     /// Serialises changes of the settings.
     changing: tokio::sync::Mutex<()>,
@@ -211,6 +215,7 @@ impl Pool {
         api::Pool {
             name: self.name.clone(),
             backend: self.storage.backend().to_owned(),
+            dataset: self.dataset.clone(),
             path: self.path.display().to_string(),
             state: self.state(),
             users: self.users.read().len() as u64,

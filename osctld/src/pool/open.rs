@@ -6,18 +6,19 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 use osctl_api::names::{GroupPath, Name};
 use rustix::fs::FlockOperation;
 
+use super::installed::{DIR, ZFS};
 use super::{Conf, Entry, Pool, Problem, Settings, State, Unreadable, conf};
 use crate::autostart;
 use crate::error::{Error, Result, chain};
 use crate::group::{self, Groups};
 use crate::id_range::{IdRange, Table};
 use crate::image::ImageCache;
-use crate::storage::{DirStorage, Storage};
+use crate::storage::{DirStorage, Storage, ZfsStorage};
 use crate::store::{self, Document, History, Objects, Stored};
 use crate::sync::{Mutex, RwLock};
 use crate::user::{self, User};
@@ -42,15 +43,9 @@ impl Pool {
     /// # Errors
     /// `Busy` when another daemon has it; `Backend` when its directory can't be used.
     pub(super) fn open(entry: &Entry, cached: usize) -> Result<Pool> {
-        let path = &entry.path;
-        let failed = |e| Error::backend(format!("cannot use {}", path.display()), e);
-        if entry.backend != "dir" {
-            return Err(Error::unsupported(format!(
-                "there is no storage back end {:?}",
-                entry.backend
-            )));
-        }
-        let storage = DirStorage::open(path).map_err(failed)?;
+        let failed = |e| Error::backend(format!("cannot use {}", entry.place()), e);
+        let storage = storage(entry)?;
+        let path = &storage.path().to_owned();
         let lock = lock(path)?;
         for note in storage.ensure_layout().map_err(failed)? {
             tracing::info!(pool = %entry.name, "{note}");
@@ -62,7 +57,6 @@ impl Pool {
             pool: &entry.name,
             problems: Vec::new(),
         };
-        let storage: Arc<dyn Storage> = Arc::new(storage);
         let images = loading.images(&storage, cached);
         let settings = loading.settings(&conf);
         let id_ranges = loading.id_ranges(&conf);
@@ -71,6 +65,7 @@ impl Pool {
         Ok(Pool {
             name: entry.name.clone(),
             path: path.clone(),
+            dataset: entry.dataset.clone(),
             storage,
             images,
             history,
@@ -80,6 +75,7 @@ impl Pool {
             containers: RwLock::default(),
             autostart: autostart::Queue::default(),
             emptying: AtomicU8::new(super::trash::IDLE),
+            stuck: AtomicU32::new(0),
             settings: RwLock::new(Arc::new(settings)),
             changing: tokio::sync::Mutex::default(),
             address_sets: tokio::sync::Mutex::default(),
@@ -90,6 +86,19 @@ impl Pool {
             lock: Mutex::new(Some(lock)),
             conf,
         })
+    }
+}
+
+/// The storage of an entry's back end.
+fn storage(entry: &Entry) -> Result<Arc<dyn Storage>> {
+    let failed = |e| Error::backend(format!("cannot use {}", entry.place()), e);
+    match (entry.backend.as_str(), &entry.dataset) {
+        (DIR, None) => Ok(Arc::new(DirStorage::open(&entry.path).map_err(failed)?)),
+        (ZFS, Some(dataset)) => Ok(Arc::new(ZfsStorage::open(dataset).map_err(failed)?)),
+        _ => Err(Error::unsupported(format!(
+            "there is no storage back end {:?}",
+            entry.backend
+        ))),
     }
 }
 

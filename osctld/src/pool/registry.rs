@@ -8,6 +8,7 @@ use std::sync::Arc;
 use osctl_api::names::Name;
 use tokio::task::JoinSet;
 
+use super::installed::{DIR, ZFS};
 use super::{Conf, Entry, Pool, State, open};
 use crate::blocking::blocking;
 use crate::container::{self, Autostart, StopAll};
@@ -15,27 +16,53 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Result, chain};
 use crate::events::Change;
 use crate::id_range::{self, Table};
-use crate::storage::DirStorage;
+use crate::storage::{DirStorage, Storage, ZfsStorage, zfs};
 use crate::{address_set, group, user};
 
-/// Makes a directory a pool and imports it.
+/// What is to become a pool.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A directory.
+    Directory(String),
+    /// A dataset of ZFS.
+    Dataset(String),
+}
+
+/// Makes a directory or dataset a pool and imports it.
 ///
 /// # Errors
-/// `AlreadyExists`; `InvalidArgument` when the directory can't become a pool; `Backend`.
-pub async fn install(daemon: &Arc<Daemon>, name: &Name, dir: &str) -> Result<Arc<Pool>> {
+/// `AlreadyExists`; `InvalidArgument` when it can't become a pool; `Backend`.
+pub async fn install(daemon: &Arc<Daemon>, name: &Name, place: Place) -> Result<Arc<Pool>> {
     let _claim = daemon.claim(name, "pool install")?;
-    if !dir.starts_with('/') || dir.contains('\0') {
-        return Err(Error::invalid(format!("{dir:?} is not an absolute path")));
-    }
-    let given = PathBuf::from(dir);
+    let given = match &place {
+        Place::Directory(dir) if !dir.starts_with('/') || dir.contains('\0') => {
+            return Err(Error::invalid(format!("{dir:?} is not an absolute path")));
+        }
+        Place::Directory(dir) => PathBuf::from(dir),
+        Place::Dataset(dataset) => {
+            zfs::check(name.as_str(), dataset)
+                .map_err(|e| Error::invalid_with(format!("{dataset} can't be pool {name}"), e))?;
+            Path::new("/").join(dataset)
+        }
+    };
     // Compared before anything is made, and again with the path that it really has.
-    let entry = |path: PathBuf| Entry {
-        name: name.clone(),
-        backend: "dir".to_owned(),
-        path,
+    let entry = |path: PathBuf| match &place {
+        Place::Directory(_) => Entry {
+            name: name.clone(),
+            backend: DIR.to_owned(),
+            path,
+            dataset: None,
+        },
+        Place::Dataset(dataset) => Entry {
+            name: name.clone(),
+            backend: ZFS.to_owned(),
+            path,
+            dataset: Some(dataset.clone()),
+        },
     };
     daemon.installed.check(&entry(given.clone())).await?;
-    let path = blocking(move || make(&given)).await?;
+    let at = place.clone();
+    let path = blocking(move || make(&at)).await?;
     let entry = entry(path);
     daemon.installed.add(entry.clone()).await?;
     let pool = match import_claimed(daemon, entry, Autostart::No).await {
@@ -51,12 +78,21 @@ pub async fn install(daemon: &Arc<Daemon>, name: &Name, dir: &str) -> Result<Arc
 }
 
 /// Makes the directories of a pool and its default id range; returns its real path. Blocks.
-fn make(given: &Path) -> Result<PathBuf> {
-    let cannot = || format!("{} can't become a pool", given.display());
-    DirStorage::install(given).map_err(|e| Error::invalid_with(cannot(), e))?;
-    let path = given
-        .canonicalize()
-        .map_err(|e| Error::backend(cannot(), e))?;
+fn make(place: &Place) -> Result<PathBuf> {
+    let (Place::Directory(what) | Place::Dataset(what)) = place;
+    let cannot = || format!("{what} can't become a pool");
+    let invalid = |e| Error::invalid_with(cannot(), e);
+    let path = match place {
+        Place::Directory(dir) => {
+            DirStorage::install(dir).map_err(invalid)?;
+            let real = Path::new(dir).canonicalize();
+            real.map_err(|e| Error::backend(cannot(), e))?
+        }
+        Place::Dataset(dataset) => {
+            let storage = ZfsStorage::install(dataset).map_err(invalid)?;
+            storage.path().to_owned()
+        }
+    };
     let _lock = open::lock(&path)?;
     let conf = Conf::open(&path).map_err(|e| Error::store(cannot(), e))?;
     let ranges = conf.id_ranges.load_all();
@@ -350,6 +386,12 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
     })
     .await?;
     *pool.lock.lock() = None;
+    let task_pool = pool.clone();
+    blocking(move || {
+        task_pool.storage.close();
+        Ok(())
+    })
+    .await?;
     tracing::info!("pool {name} is exported");
     daemon.events.db("pool", name, name, Change::Remove);
     Ok(())

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Pool;
 use crate::error::chain;
 
 /// Objects that are removed before others get a turn.
 const PORTION: u64 = 10_000;
+/// What can't be removed is tried again after this, and every time after twice as long.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Doublings of it: the longest is 17 minutes.
+const MOST_DOUBLINGS: u32 = 10;
 
 /// Nothing is being removed.
 pub(super) const IDLE: u8 = 0;
@@ -15,6 +20,17 @@ pub(super) const IDLE: u8 = 0;
 const BUSY: u8 = 1;
 /// The trash is being emptied, and something may have come in that was not seen.
 const AGAIN: u8 = 2;
+
+/// What became of a portion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Portion {
+    /// There is more that can be removed.
+    More,
+    /// What is left waits for something that exists, if anything is left.
+    Done,
+    /// Something could not be removed.
+    Stuck,
+}
 
 impl Pool {
     /// Starts to empty the trash; if that is being done already, it is done once more after that.
@@ -26,29 +42,60 @@ impl Pool {
         tokio::task::spawn_blocking(move || {
             loop {
                 pool.emptying.store(BUSY, Ordering::Release);
-                while pool.empty_portion() {}
+                let last = loop {
+                    match pool.empty_portion() {
+                        Portion::More => {}
+                        last => break last,
+                    }
+                };
                 let idle =
                     pool.emptying
                         .compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire);
                 if idle.is_ok() {
+                    pool.try_again_later(last);
                     break;
                 }
             }
         });
     }
 
-    /// Removes a portion; tells whether there is more that can be removed.
-    fn empty_portion(&self) -> bool {
+    /// Has what is stuck tried again: no event tells when a dataset is no longer busy.
+    fn try_again_later(self: &Arc<Pool>, last: Portion) {
+        if last != Portion::Stuck {
+            self.stuck.store(0, Ordering::Relaxed);
+            return;
+        }
+        let doublings = self.stuck.fetch_add(1, Ordering::Relaxed);
+        let pause = FIRST_RETRY * (1 << doublings.min(MOST_DOUBLINGS));
+        let pool = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            // An exported pool is nobody's any more.
+            if let Some(pool) = pool.upgrade()
+                && pool.finish_in().is_ok()
+            {
+                pool.empty_trash();
+            }
+        });
+    }
+
+    /// Removes a portion.
+    fn empty_portion(&self) -> Portion {
         match self.storage.empty_trash(PORTION) {
             Ok(emptied) => {
                 for error in &emptied.errors {
                     tracing::warn!(pool = %self.name, "deleted data stay: {}", chain(error));
                 }
-                !emptied.done && emptied.removed > 0
+                match emptied {
+                    e if e.done => Portion::Done,
+                    e if e.removed > 0 => Portion::More,
+                    e if e.errors.is_empty() => Portion::Done,
+                    _ => Portion::Stuck,
+                }
             }
             Err(e) => {
                 tracing::warn!(pool = %self.name, "cannot remove deleted data: {}", chain(&e));
-                false
+                Portion::Stuck
             }
         }
     }

@@ -85,7 +85,9 @@ impl World {
         for name in POOLS {
             let path = dir.path().join(name).display().to_string();
             let name = name.parse().unwrap();
-            pool::install(&daemon, &name, &path).await.unwrap();
+            pool::install(&daemon, &name, pool::Place::Directory(path))
+                .await
+                .unwrap();
         }
         World { daemon, _dir: dir }
     }

@@ -182,7 +182,8 @@ impl Daemon<'_> {
     pub fn install(&self, pool: &str) -> pool::Pool {
         self.call(pool::Install {
             pool: pool.parse().unwrap(),
-            dir: self.home.path(pool).display().to_string(),
+            dir: Some(self.home.path(pool).display().to_string()),
+            dataset: None,
         })
         .unwrap()
     }

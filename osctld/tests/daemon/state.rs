@@ -117,7 +117,8 @@ fn two_daemons_share_neither_a_run_directory_nor_a_pool() {
     let other = other_home.start();
     let taken = other.call(pool::Install {
         pool: "mine".parse().unwrap(),
-        dir: home.path("tank").display().to_string(),
+        dir: Some(home.path("tank").display().to_string()),
+        dataset: None,
     });
     assert_eq!(taken.unwrap_err().code, Code::Busy);
     assert!(other.call(pool::List::default()).unwrap().pools.is_empty());
@@ -133,7 +134,8 @@ fn two_daemons_share_neither_a_run_directory_nor_a_pool() {
     other
         .call(pool::Install {
             pool: "mine".parse().unwrap(),
-            dir: home.path("tank").display().to_string(),
+            dir: Some(home.path("tank").display().to_string()),
+            dataset: None,
         })
         .unwrap();
 }
@@ -157,7 +159,8 @@ fn a_directory_with_something_else_in_it_does_not_become_a_pool() {
         let e = daemon
             .call(pool::Install {
                 pool,
-                dir: dir.clone(),
+                dir: Some(dir.clone()),
+                dataset: None,
             })
             .unwrap_err();
         assert_eq!(e.code, Code::InvalidArgument, "{dir}: {e}");
@@ -166,7 +169,11 @@ fn a_directory_with_something_else_in_it_does_not_become_a_pool() {
     let inside = home.path("tank/ct/x").display().to_string();
     let pool = "other".parse().unwrap();
     let e = daemon
-        .call(pool::Install { pool, dir: inside })
+        .call(pool::Install {
+            pool,
+            dir: Some(inside),
+            dataset: None,
+        })
         .unwrap_err();
     assert_eq!(e.code, Code::AlreadyExists);
 }
@@ -344,7 +351,8 @@ fn without_the_list_of_pools_the_daemon_still_serves() {
         assert!(!health.entities[0].problems.is_empty(), "{how}");
         let install = pool::Install {
             pool: "new".parse().unwrap(),
-            dir: home.path("new").display().to_string(),
+            dir: Some(home.path("new").display().to_string()),
+            dataset: None,
         };
         assert_eq!(
             daemon.call(install).unwrap_err().code,

@@ -8,25 +8,12 @@ use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks};
 
 use super::{CT, DirStorage, failed};
 use crate::failpoint;
+use crate::storage::layout::{LAYOUT, ensure_dir};
 use crate::storage::{Error, Result};
 
-/// Directories of a pool.
-const LAYOUT: [&str; 12] = [
-    "ct",
-    "conf",
-    "conf/pool",
-    "conf/id-range",
-    "conf/user",
-    "conf/group",
-    "conf/ct",
-    "hook",
-    "log",
-    "log/ct",
-    "repository",
-    "trash",
-];
 /// What tells a pool from any other directory.
 const MARKS: [&str; 2] = ["ct", "conf"];
+
 impl DirStorage {
     /// Makes a pool of the directory at `path`, which is made when it is missing. One that holds
     /// anything but a pool is refused.
@@ -80,42 +67,6 @@ impl DirStorage {
         Ok(true)
     }
 
-    /// Checks one directory of the layout and makes it good; tells what it did.
-    fn ensure_dir(&self, dir: &str) -> Result<Option<String>> {
-        let path = self.path.join(dir);
-        let shown = path.display().to_string();
-        let mut done = None;
-        if self.stat_kind(dir)?.is_none() {
-            self.root
-                .mkdir(dir, 0o700)
-                .map_err(failed("make", &shown))?;
-            done = Some(format!("made {shown}"));
-        }
-        let node = self.root.node(dir).map_err(failed("examine", &shown))?;
-        let stat = node.stat().map_err(failed("examine", &shown))?;
-        let problem = if stat.kind() != Kind::Dir {
-            Some("is not a directory".to_owned())
-        } else if stat.uid != nix::unistd::geteuid().as_raw() {
-            Some(format!("is owned by uid {}, not by root", stat.uid))
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
-            return Err(Error::Layout { path, problem });
-        }
-        if stat.permissions() != 0o700 {
-            node.chmod(0o700)
-                .map_err(failed("change the mode of", &shown))?;
-            done = done.or_else(|| {
-                Some(format!(
-                    "changed the mode of {shown} from {:04o} to 0700",
-                    stat.permissions()
-                ))
-            });
-        }
-        Ok(done)
-    }
-
     /// Asks the file system to keep containers apart: ext4 then puts each into block groups of
     /// its own, so that making one is not slowed down by the traces of those deleted before.
     fn spread(&self, dir: &str) -> Result<()> {
@@ -138,7 +89,7 @@ impl DirStorage {
     pub(super) fn ensure_dirs(&self) -> Result<Vec<String>> {
         let mut done = Vec::new();
         for dir in std::iter::once(".").chain(LAYOUT) {
-            done.extend(self.ensure_dir(dir)?);
+            done.extend(ensure_dir(&self.path, &self.root, dir)?);
             failpoint!("storage.layout");
         }
         if !done.is_empty() {

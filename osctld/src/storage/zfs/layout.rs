@@ -1,0 +1,159 @@
+//! The datasets and directories of a pool: made, mounted, checked.
+
+use std::path::{Path, PathBuf};
+
+use osctl_linux::beneath::{Mounts, Root, Symlinks};
+use osctl_linux::zfs::Value;
+
+use super::containers::MARKS;
+use super::mounts::{self, Allow, Mount};
+use super::names::{Base, CT, DATASETS, REPOSITORY, TRASH};
+use super::{NOAUTO, ZfsStorage, failed, host, program};
+use crate::failpoint;
+use crate::storage::layout::{LAYOUT, ensure_dir};
+use crate::storage::{Error, Result};
+
+/// User property of the datasets that we have made, so that nobody else's is taken for one.
+const ROLE: &str = "org.osctl:role";
+/// `xattr=sa`, `acltype=posix` as the kernel numbers them: what systems in containers need.
+const XATTR_SA: u64 = 2;
+const ACL_POSIX: u64 = 1;
+
+/// Properties of a dataset of the layout.
+fn properties(role: &str) -> Vec<(&'static str, Value)> {
+    let canmount = if role == TRASH { 0 } else { NOAUTO };
+    vec![
+        ("canmount", Value::Number(canmount)),
+        ("devices", Value::Number(0)),
+        ("xattr", Value::Number(XATTR_SA)),
+        ("acltype", Value::Number(ACL_POSIX)),
+        (ROLE, Value::Text(role.to_owned())),
+    ]
+}
+
+/// Where `zfs` says that a dataset is to be mounted.
+pub(super) fn mountpoint(dataset: &str) -> Result<PathBuf> {
+    let rows = program::zfs(&["get", "-Hp", "-o", "value", "mountpoint", dataset])?;
+    let value = rows.first().and_then(|row| row.first());
+    let path = PathBuf::from(value.map_or("", String::as_str));
+    if path.is_absolute() && path != Path::new("/") {
+        return Ok(path);
+    }
+    Err(Error::Layout {
+        path: dataset.into(),
+        problem: format!(
+            "its mountpoint is {path:?}: set one with `zfs set mountpoint=PATH {dataset}`"
+        ),
+    })
+}
+
+impl ZfsStorage {
+    /// Makes a pool of a dataset, which is made when it is missing and its parent exists. One
+    /// that holds anything under the names of ours is refused.
+    pub fn install(dataset: &str) -> Result<ZfsStorage> {
+        let base = Base::new(dataset)?;
+        let zfs = host()?;
+        let exists = |name: &str| zfs.exists(name).map_err(failed("look for", name));
+        if exists(dataset)? {
+            for name in DATASETS.map(|d| base.below(d)) {
+                if exists(&name)? && !is_ours(&name)? {
+                    return Err(Error::NotEmpty(name.into()));
+                }
+            }
+        } else {
+            let made = zfs.create(dataset, &properties("pool"));
+            made.map_err(failed("make", dataset))?;
+        }
+        let storage = ZfsStorage::mounted(base)?;
+        storage.make_layout()?;
+        Ok(storage)
+    }
+
+    /// Opens the pool in a dataset, which is mounted for that. Its datasets and directories are
+    /// seen to by [`super::Storage::ensure_layout`].
+    pub fn open(dataset: &str) -> Result<ZfsStorage> {
+        let base = Base::new(dataset)?;
+        let zfs = host()?;
+        for name in [base.below(CT), base.below("conf")] {
+            let exists = zfs.exists(&name);
+            if !exists.map_err(failed("look for", &name))? {
+                return Err(Error::NotAPool(dataset.into()));
+            }
+        }
+        ZfsStorage::mounted(base)
+    }
+
+    fn mounted(base: Base) -> Result<ZfsStorage> {
+        let path = mountpoint(base.as_str())?;
+        let is_it = |mount: &&Mount| mount.dataset == base.as_str();
+        match mounts::all()?.iter().find(is_it) {
+            Some(mount) if mount.path == path => {}
+            Some(mount) => {
+                let problem = format!("is mounted on {}", mount.path.display());
+                return Err(Error::Layout { path, problem });
+            }
+            None => mounts::mount(base.as_str(), &path, Allow::Data)?,
+        }
+        let root = Root::open_tree(&path, Symlinks::Refuse, Mounts::Cross)
+            .map_err(|e| Error::io("open", path.display().to_string(), e))?;
+        Ok(ZfsStorage {
+            zfs: host()?,
+            base,
+            path,
+            root,
+        })
+    }
+
+    pub(super) fn make_layout(&self) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        for name in DATASETS {
+            let dataset = self.base.below(name);
+            if !self.exists_below(name)? {
+                let made = self.zfs.create(&dataset, &properties(name));
+                made.map_err(failed("make", &dataset))?;
+                done.push(format!("made {dataset}"));
+            }
+            if name != TRASH {
+                self.ensure_at(name, Allow::Data)?;
+            }
+            failpoint!("storage.layout");
+        }
+        for dir in std::iter::once(".").chain(LAYOUT).chain([MARKS]) {
+            done.extend(ensure_dir(&self.path, &self.root, dir)?);
+        }
+        Ok(done)
+    }
+
+    /// Takes all that we have mounted out of the file tree, except for the pool itself: others
+    /// may have mounted something in it.
+    pub(super) fn unmount_all(&self) {
+        let mounted = mounts::all().unwrap_or_else(|e| {
+            tracing::warn!("{}", crate::storage::text(&e));
+            Vec::new()
+        });
+        let (mut inner, mut outer) = (Vec::new(), Vec::new());
+        for mount in &mounted {
+            match self.base.relative(&mount.dataset) {
+                Some(name) if DATASETS.contains(&name) => outer.push(mount),
+                Some(name)
+                    if [CT, REPOSITORY]
+                        .iter()
+                        .any(|d| name.starts_with(&format!("{d}/"))) =>
+                {
+                    inner.push(mount);
+                }
+                _ => {}
+            }
+        }
+        for mount in inner.into_iter().chain(outer) {
+            if let Err(e) = mounts::detach(&mount.path) {
+                tracing::warn!("{}", crate::storage::text(&e));
+            }
+        }
+    }
+}
+
+fn is_ours(dataset: &str) -> Result<bool> {
+    let rows = program::zfs(&["get", "-Hp", "-s", "local", "-o", "value", ROLE, dataset])?;
+    Ok(!rows.is_empty())
+}

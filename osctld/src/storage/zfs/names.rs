@@ -1,0 +1,133 @@
+//! Names of the datasets of a pool, and which parts of a name may be what. Pure.
+
+use osctl_linux::zfs::MAX_NAME;
+
+use crate::storage::{Error, Result, check_id, unique};
+
+/// Datasets of a pool: containers and what is kept beside them.
+pub(super) const CT: &str = "ct";
+pub(super) const REPOSITORY: &str = "repository";
+pub(super) const TRASH: &str = "trash";
+/// All of them.
+pub(super) const DATASETS: [&str; 6] = [CT, "conf", "hook", "log", REPOSITORY, TRASH];
+/// Begins names of what is being made. No id has a dot in it.
+pub(super) const STAGING: &str = "new.";
+/// Name of the snapshot that is an image.
+pub(super) const IMAGE: &str = "image";
+
+/// Longest name of the dataset that holds a pool: what is in it needs some of [`MAX_NAME`].
+const MAX_BASE: usize = MAX_NAME - 100;
+
+/// The dataset that holds a pool, and names of those below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Base(String);
+
+impl Base {
+    /// Refuses what is no name of a file system.
+    pub(super) fn new(dataset: &str) -> Result<Base> {
+        let good = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with(['-', '.'])
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b))
+        };
+        if dataset.len() <= MAX_BASE && dataset.split('/').all(good) {
+            Ok(Base(dataset.to_owned()))
+        } else {
+            Err(Error::Name(dataset.chars().take(64).collect()))
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A dataset below it.
+    pub(super) fn below(&self, relative: &str) -> String {
+        format!("{}/{relative}", self.0)
+    }
+
+    /// The part of a name that comes after it; empty for itself.
+    pub(super) fn relative<'a>(&self, dataset: &'a str) -> Option<&'a str> {
+        let rest = dataset.strip_prefix(&self.0)?;
+        match rest.strip_prefix('/') {
+            Some(rest) => Some(rest),
+            None => rest.is_empty().then_some(""),
+        }
+    }
+
+    /// A container's dataset.
+    pub(super) fn container(&self, id: &str) -> Result<String> {
+        check_id(id)?;
+        Ok(self.below(&format!("{CT}/{id}")))
+    }
+
+    /// An image's dataset.
+    pub(super) fn image(&self, key: &str) -> Result<String> {
+        check_id(key)?;
+        Ok(self.below(&format!("{REPOSITORY}/{key}")))
+    }
+
+    /// The snapshot of an image, which containers are cloned of.
+    pub(super) fn image_snapshot(&self, key: &str) -> Result<String> {
+        Ok(format!("{}@{IMAGE}", self.image(key)?))
+    }
+
+    /// A new name in the trash for a container or image.
+    pub(super) fn trashed(&self, what: &str) -> String {
+        let short: String = what.chars().take(48).collect();
+        self.below(&format!("{TRASH}/{short}.{}", unique()))
+    }
+}
+
+/// A new name, relative to the pool, for what is being made in `parent`.
+pub(super) fn staging(parent: &str, id: &str) -> String {
+    let short: String = id.chars().take(48).collect();
+    format!("{parent}/{STAGING}{short}.{}", unique())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bases() {
+        for good in ["tank", "tank/x", "t/a/b-c_d.e:f"] {
+            assert_eq!(Base::new(good).unwrap().as_str(), good);
+        }
+        let long = "x".repeat(156);
+        for bad in [
+            "", "/", "/tank", "tank/", "a//b", "a@b", "a#b", "a b", "-a", "a/..", ".", "a\0", &long,
+        ] {
+            assert!(Base::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_below() {
+        let base = Base::new("tank/x").unwrap();
+        assert_eq!(base.container("web1").unwrap(), "tank/x/ct/web1");
+        assert_eq!(
+            base.image_snapshot("0f").unwrap(),
+            "tank/x/repository/0f@image"
+        );
+        assert!(base.container("../y").is_err() && base.image("a@b").is_err());
+        assert_eq!(base.relative("tank/x/ct/web1"), Some("ct/web1"));
+        assert_eq!(base.relative("tank/x"), Some(""));
+        assert_eq!(base.relative("tank/xy/ct"), None);
+        assert_eq!(base.relative("tank"), None);
+        // No id can be one of these, and all fit into a name.
+        let id = "a".repeat(200);
+        let name = base.below(&staging(CT, &id));
+        assert!(check_id(name.rsplit('/').next().unwrap()).is_err());
+        let longest = Base::new(&"x".repeat(155)).unwrap();
+        for name in [
+            longest.trashed(&id),
+            longest.below(&staging(REPOSITORY, &id)),
+        ] {
+            assert!(name.len() <= MAX_NAME, "{name}");
+        }
+        assert_ne!(base.trashed("a"), base.trashed("a"));
+    }
+}

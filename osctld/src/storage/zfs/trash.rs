@@ -1,0 +1,132 @@
+//! Destroying what is in the trash.
+//!
+//! What is in use (mounted somewhere, held, cloned) stays for the next time. The snapshots of an
+//! image that has containers are told to go with the last of these.
+
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
+use osctl_linux::zfs::InUse;
+
+use super::mounts;
+use super::names::TRASH;
+use super::{ZfsStorage, failed, program};
+use crate::storage::{Emptied, Result};
+
+/// A dataset of the trash with its snapshots.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Item {
+    dataset: String,
+    snapshots: Vec<String>,
+}
+
+/// What is in the trash, in the order in which it can be destroyed: children before parents.
+fn items(trash: &str, rows: &[program::Row]) -> Vec<Item> {
+    let mut all: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for name in rows.iter().filter_map(|row| row.first()) {
+        // Whatever `zfs` may say: nothing that is not below the trash is destroyed.
+        let below = name.strip_prefix(trash).and_then(|n| n.strip_prefix('/'));
+        if below.is_none_or(str::is_empty) {
+            continue;
+        }
+        match name.split_once('@') {
+            Some((dataset, _)) => all.entry(dataset).or_default().push(name.clone()),
+            None => drop(all.entry(name).or_default()),
+        }
+    }
+    let items = all.into_iter().map(|(dataset, snapshots)| Item {
+        dataset: dataset.to_owned(),
+        snapshots,
+    });
+    // A parent's name is the beginning of its children's.
+    let mut items: Vec<Item> = items.collect();
+    items.reverse();
+    items
+}
+
+impl ZfsStorage {
+    pub(super) fn destroy_some(&self, limit: u64) -> Result<Emptied> {
+        let trash = self.base.below(TRASH);
+        let rows = program::zfs(&[
+            "list",
+            "-Hp",
+            "-r",
+            "-t",
+            "filesystem,volume,snapshot",
+            "-o",
+            "name",
+            &trash,
+        ])?;
+        let mut out = Emptied {
+            done: true,
+            ..Emptied::default()
+        };
+        let mut mounted = None;
+        for item in items(&trash, &rows) {
+            if out.removed >= limit {
+                out.done = false;
+                break;
+            }
+            let mounted = mounted.get_or_insert_with(mounts::all);
+            for mount in mounted.iter().flatten() {
+                if mount.dataset == item.dataset {
+                    out.errors.extend(mounts::detach(&mount.path).err());
+                }
+            }
+            match self.destroy(&item) {
+                Ok(true) => out.removed += 1,
+                Ok(false) => out.done = false,
+                Err(e) => {
+                    out.done = false;
+                    out.errors.push(e);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Destroys one; false when something that exists needs it.
+    fn destroy(&self, item: &Item) -> Result<bool> {
+        if !item.snapshots.is_empty() {
+            let told = self.zfs.destroy_snapshots(&item.snapshots, InUse::Later);
+            told.map_err(failed("destroy", format!("snapshots of {}", item.dataset)))?;
+        }
+        match self.zfs.destroy(&item.dataset) {
+            Ok(()) => Ok(true),
+            Err(e) if e.is(Errno::ENOENT) => Ok(true),
+            // Of its snapshots, some go later.
+            Err(e) if e.is(Errno::EEXIST) => Ok(false),
+            Err(e) => Err(failed("destroy", item.dataset.clone())(e)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_go_before_parents_and_nothing_else_goes() {
+        let rows: Vec<program::Row> = [
+            "t/trash",
+            "t/trash@kept",
+            "t/trash/a.1",
+            "t/trash/a.1@x",
+            "t/trash/a.1@y",
+            "t/trash/a.1/sub",
+            "t/trash/a.1/sub@x",
+            "t/trash/b.2",
+            "t/trashy/c",
+            "t/ct/web1",
+            "",
+        ]
+        .iter()
+        .map(|name| vec![(*name).to_owned()])
+        .collect();
+        let found = items("t/trash", &rows);
+        let names: Vec<&str> = found.iter().map(|i| i.dataset.as_str()).collect();
+        assert_eq!(names, ["t/trash/b.2", "t/trash/a.1/sub", "t/trash/a.1"]);
+        assert_eq!(found[2].snapshots, ["t/trash/a.1@x", "t/trash/a.1@y"]);
+        assert!(found[0].snapshots.is_empty());
+    }
+}
