@@ -15,7 +15,7 @@ mod watch;
 pub mod zfs;
 
 #[cfg(test)]
-mod contract;
+mod contract_tests;
 #[cfg(test)]
 mod copy_tests;
 #[cfg(test)]

@@ -54,6 +54,12 @@ fn failed(action: &'static str, what: impl Into<String>) -> impl FnOnce(Failure)
     move |e| Error::io(action, what, e)
 }
 
+/// Destroys a dataset of a test with all that is in it.
+#[cfg(test)]
+pub(super) fn destroy(dataset: &str) -> Result<()> {
+    program::zfs(&["destroy", "-R", "-f", dataset]).map(drop)
+}
+
 type Failure = osctl_linux::zfs::Error;
 
 /// Properties of a dataset that we mount ourselves.
