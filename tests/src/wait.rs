@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long anything may take that ought to happen soon: generous, machines are busy.
-pub const SOON: Duration = Duration::from_secs(30);
+/// How long anything may take that ought to happen soon: generous, machines are busy, or emulated.
+pub const SOON: Duration = Duration::from_secs(90);
 
 fn timespec(d: Duration) -> Timespec {
     Timespec {

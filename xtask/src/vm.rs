@@ -5,8 +5,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cargo_metadata::Message;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::check::cargo;
 use crate::error::{FileContext as _, Result};
 use crate::{apt, os, process, test, ui, workspace};
 
@@ -34,12 +36,17 @@ enum Task {
 /// What runs the machines of tests.
 const PACKAGES: &[apt::Package] = &[apt::QEMU, apt::QEMU_IMG];
 
+/// Tests that run in machines too: of the whole, and of the daemon's parts.
+const TESTS: &[&str] = &["it", "osctld"];
+
 /// What tests need that boot machines.
 #[derive(Debug)]
 pub struct Lab {
     dist: PathBuf,
     /// Where hosts are kept that have booted.
     states: PathBuf,
+    /// Tests that run in machines, as programs.
+    tests: PathBuf,
 }
 
 impl Lab {
@@ -64,14 +71,46 @@ impl Lab {
         fs::create_dir_all(&states).of("create", &states)?;
         let image = fs::canonicalize(&dist).of("find", &dist)?;
         forget_others(&states, &image)?;
-        Ok(Self { dist, states })
+        Ok(Self {
+            dist,
+            states,
+            tests: tests()?,
+        })
     }
 
     /// Tells it to `tests`.
     pub fn tell(&self, tests: &mut Command) {
         tests.env("OSCTL_VM_DIST", &self.dist);
         tests.env("OSCTL_VM_STATES", &self.states);
+        tests.env("OSCTL_VM_TESTS", &self.tests);
     }
+}
+
+/// Builds the tests that run in machines, without what debuggers want.
+fn tests() -> Result<PathBuf> {
+    ui::step("building the tests");
+    let mut build = cargo();
+    // All of them, so that nothing is built twice.
+    build.args(["test", "--no-run", "--locked", "--workspace"]);
+    build.arg("--message-format=json-render-diagnostics");
+    let messages = process::output(&mut build, "cargo test --no-run")?;
+    let directory = workspace::target().join("vm-tests");
+    fs::create_dir_all(&directory).of("create", &directory)?;
+    for message in Message::parse_stream(messages.as_bytes()).map_while(|it| it.ok()) {
+        let Message::CompilerArtifact(artifact) = message else {
+            continue;
+        };
+        if let Some(program) = artifact.executable
+            && artifact.profile.test
+            && TESTS.contains(&artifact.target.name.as_str())
+        {
+            os::strip(program.as_std_path(), &directory.join(artifact.target.name))?;
+        }
+    }
+    let attacker = "osctl-test-attacker";
+    let built = workspace::target().join("debug").join(attacker);
+    os::strip(&built, &directory.join(attacker))?;
+    Ok(directory)
 }
 
 /// Removes the states of other images that no test is using.
@@ -96,9 +135,5 @@ fn forget_others(states: &Path, image: &Path) -> Result<()> {
 pub fn run(args: &Args) -> Result<()> {
     let Task::Test { runner } = &args.task;
     let lab = Lab::build()?;
-    test::runner(
-        &["--package", "osctl-tests", "--test", "vm"],
-        runner,
-        Some(&lab),
-    )
+    test::runner(&["--workspace", "--test", "vm"], runner, Some(&lab))
 }

@@ -42,7 +42,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             name: "lab".to_owned(),
-            memory: 1024,
+            memory: 2048,
             root: Root::Disk,
             disks: Vec::new(),
             pool: None,

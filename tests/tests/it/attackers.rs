@@ -9,10 +9,10 @@ use osctl_tests::rootfs::ATTACKER;
 use osctl_tests::{Ct, Host, Rootfs, cgroups, host, processes, wait};
 use serde_json::json;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_osctl-test-attacker");
+const PROGRAM: &str = "osctl-test-attacker";
 
 fn attacker<'h>(host: &'h Host, id: &str) -> Ct<'h> {
-    let rootfs = Rootfs::minimal().with_attacker(Path::new(PROGRAM));
+    let rootfs = Rootfs::minimal().with_attacker(&host.program(PROGRAM));
     let ct = host.ct_of(id, &rootfs);
     ct.start();
     ct
@@ -646,7 +646,7 @@ fn whatever_a_guest_piles_up_is_gone_with_it() {
         for i in $(seq 50); do unshare -Urmpf sleep 1000 >/dev/null 2>&1 </dev/null & done
         true";
     let ran = ct
-        .try_exec_with(&["sh", "-c", piles], &json!({}), Duration::from_secs(60))
+        .try_exec_with(&["sh", "-c", piles], &json!({}), Duration::from_secs(180))
         .unwrap();
     println!(
         "{}",

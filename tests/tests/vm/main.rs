@@ -3,12 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-
-use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Root, Settings};
 
 mod apparmor;
+mod containers;
+mod daemon;
 mod lab;
 mod pools;
 
@@ -104,39 +103,4 @@ fn boots_from_the_network() {
     assert_ne!(host.run(&["osctl", "ping"]).status, 0);
     host.sh("sv -w 120 start sshd").ok();
     assert!(!host.sh("ls /sys/class/block").ok().text().contains("vd"));
-}
-
-#[test]
-fn a_container_runs_under_cgroup_v2_alone() {
-    let Some(mut host) = Machine::ready(Settings::default()) else {
-        return;
-    };
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("minimal.tar");
-    Rootfs::minimal().write(&image);
-    host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
-    host.sh("sv -w 120 start osctld").ok();
-    let mut says = |script: &str| host.sh(script).ok().text();
-    says("osctl pool install tank --dir /var/lib/tank");
-    says("osctl ct new --from-archive /tmp/minimal.tar web1");
-    says("osctl ct set memory-limit web1 128m && osctl ct start web1");
-    assert_eq!(says("osctl ct exec web1 /bin/busybox id -u"), "0");
-    let groups = says("osctl ct exec web1 /bin/busybox cat /proc/self/cgroup");
-    assert_eq!(groups.lines().count(), 1, "{groups}");
-    assert_eq!(
-        says("cat /sys/fs/cgroup/osctl/pool.tank/group.*/ct.web1/memory.max"),
-        (128 << 20).to_string()
-    );
-    // What the guest can reach is its own, with the host's controllers.
-    let controllers = "cat /sys/fs/cgroup/cgroup.controllers";
-    let controllers = says(&format!("osctl ct exec web1 /bin/busybox {controllers}"));
-    for controller in ["cpu", "memory", "pids"] {
-        assert!(controllers.contains(controller), "{controllers}");
-    }
-    // Containers outlive the daemon, and its service.
-    let pid = "osctl --json ct show web1 | grep -o '\"init_pid\": *[0-9]*'";
-    let before = says(pid);
-    says("sv -w 60 restart osctld");
-    assert_eq!(says(pid), before);
-    host.power_off();
 }

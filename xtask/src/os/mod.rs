@@ -135,10 +135,14 @@ fn programs(cache: &Path, release: bool) -> Result<PathBuf> {
     let directory = cache.join("programs");
     fs::create_dir_all(&directory).of("create", &directory)?;
     for program in PROGRAMS {
-        let mut strip = Command::new("strip");
-        strip.arg("-o").arg(directory.join(program));
-        strip.arg(workspace::target().join(profile).join(program));
-        process::run(&mut strip, "strip")?;
+        let built = workspace::target().join(profile).join(program);
+        strip(&built, &directory.join(program))?;
     }
     Ok(directory)
+}
+
+/// Copies a program without what debuggers want.
+pub fn strip(program: &Path, to: &Path) -> Result<()> {
+    let mut strip = Command::new("strip");
+    process::run(strip.arg("-o").arg(to).arg(program), "strip")
 }
