@@ -22,6 +22,7 @@ use super::verdict::Request;
 use super::{Container, Pending, Run, blocking, watch};
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::network::link::Ours;
 use crate::pool::Pool;
 use crate::storage::Note;
 use crate::store::Loaded;
@@ -178,6 +179,13 @@ async fn sweep(daemon: &Arc<Daemon>, pool: &Arc<Pool>, broken: &BTreeSet<String>
         .map(|c| c.id.to_string())
         .chain(broken.iter().cloned())
         .collect();
+    // Of these it is known what they are to have.
+    let adopted: BTreeSet<String> = pool
+        .containers()
+        .iter()
+        .filter(|c| matches!(c.state(), State::Running | State::Frozen))
+        .map(|c| c.id.to_string())
+        .collect();
     let (daemon, pool) = (Arc::clone(daemon), Arc::clone(pool));
     let swept = blocking(move || {
         let nodes = daemon.cgroups.containers(pool.name.as_str());
@@ -191,7 +199,12 @@ async fn sweep(daemon: &Arc<Daemon>, pool: &Arc<Pool>, broken: &BTreeSet<String>
             }
         }
         let runs = |id: &str| running.contains(id);
-        if let Err(e) = daemon.network.sweep(pool.name.as_str(), runs) {
+        let is_wanted = |link: &Ours| {
+            let id = link.owner.container.as_str();
+            let expected = || daemon.network.is_expected(&link.host_name);
+            runs(id) && (!adopted.contains(id) || expected())
+        };
+        if let Err(e) = daemon.network.sweep(pool.name.as_str(), is_wanted) {
             pool.add_problem("network", e.chain());
         }
         if let Err(e) = daemon
@@ -270,7 +283,7 @@ impl Container {
             },
         };
         if let Some(netns) = netns {
-            self.adopt_netifs(daemon, netns);
+            self.adopt_netifs(daemon, netns).await?;
         }
         self.set_running(daemon, run);
         let frozen = daemon.cgroups.is_frozen(&self.node()?).unwrap_or(false);

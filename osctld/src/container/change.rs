@@ -79,6 +79,7 @@ impl Container {
         }
         self.seen.lock().deleted = true;
         pool.remove_container(&self.id);
+        daemon.update_bridge_later(&self.config().netifs, &[]).await;
         drop((hold, moved_hold));
         // Whoever waits for a state of it learns that it is no more.
         self.state.send_replace(self.state());

@@ -116,6 +116,7 @@ impl Container {
         pool: &Arc<Pool>,
         mode: Mode,
     ) -> Result<(), Error> {
+        self.renew_leases(daemon).await?;
         let (spec, netifs) = {
             let (this, daemon, pool) = (Arc::clone(self), Arc::clone(daemon), Arc::clone(pool));
             blocking(move || this.prepare(&daemon, &pool, mode)).await?

@@ -153,20 +153,35 @@ impl Container {
         change: impl FnOnce(&mut Config) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (before, after) = self.keep_netifs(daemon, change).await?;
-        if self.run().is_some() && self.is_on_bridge(daemon) {
-            let daemon = Arc::clone(daemon);
-            blocking(move || daemon.ensure_bridge()).await?;
-        }
         if let Some(run) = self.run()
-            && let Err(error) = self.apply_netifs(&run, &after).await
+            && let Err(error) = self.apply_with_bridge(daemon, &run, &after).await
         {
-            return Err(self.undo_netifs(daemon, &run, &before, error).await);
+            let error = self.undo_netifs(daemon, &run, &before, error).await;
+            // It may have been made for what is not to be.
+            daemon
+                .update_bridge_later(&after.netifs, &self.config().netifs)
+                .await;
+            return Err(error);
         }
         self.tell_changes(daemon, &before.netifs, &after.netifs);
         daemon
             .update_bridge_later(&before.netifs, &after.netifs)
             .await;
         Ok(())
+    }
+
+    /// Applies a configuration to what runs, on the default bridge if it says so.
+    async fn apply_with_bridge(
+        self: &Arc<Self>,
+        daemon: &Arc<Daemon>,
+        run: &Run,
+        config: &Config,
+    ) -> Result<(), Error> {
+        if self.is_on_bridge(daemon) {
+            let daemon = Arc::clone(daemon);
+            blocking(move || daemon.ensure_bridge()).await?;
+        }
+        self.apply_netifs(run, config).await
     }
 
     /// Goes back to `before`, since what runs could not be changed.
@@ -210,6 +225,18 @@ impl Container {
             Ok(daemon.book.claim_more(&owner, claims)?)
         })
         .await
+    }
+
+    /// Gives it addresses of the default bridge as that is now: what the daemon is told of it may be
+    /// something else than when they were given.
+    ///
+    /// # Errors
+    /// As [`Container::change_netifs`].
+    pub(super) async fn renew_leases(self: &Arc<Self>, daemon: &Arc<Daemon>) -> Result<(), Error> {
+        if self.is_on_bridge(daemon) {
+            self.keep_netifs(daemon, |_| Ok(())).await?;
+        }
+        Ok(())
     }
 
     fn tell_changes(&self, daemon: &Daemon, before: &[Netif], after: &[Netif]) {
@@ -263,12 +290,18 @@ fn lease_addresses(daemon: &Daemon, owner: &Owner, netifs: &mut [Netif]) -> Resu
             bridged.lease = None;
             continue;
         };
+        let own = [managed.v4.ip(), managed.v6.ip()];
+        if let Some(own) = netif.addresses.iter().find(|a| own.contains(&a.ip())) {
+            let (ip, link) = (own.ip(), &bridged.link);
+            let message = format!("interface {name}: {ip} is the address of bridge {link} itself");
+            return Err(Error::invalid(message));
+        }
         let ipnet::IpNet::V4(subnet) = managed.v4.net() else {
             continue;
         };
         let fits = |ip: Ipv4Addr| subnet.contains(&ip);
         if bridged.dhcp && !bridged.lease.is_some_and(fits) {
-            let free = daemon.book.free_address(subnet.trunc(), owner, &name);
+            let free = daemon.book.free_address(subnet, owner, &name);
             bridged.lease = Some(free.ok_or_else(|| {
                 Error::state(format!("bridge {} has no free address left", bridged.link))
             })?);

@@ -29,7 +29,7 @@ impl Container {
         config: &Config,
     ) -> Result<(), Error> {
         let (daemon, _pool) = self.home()?;
-        let after = self.wanted_netifs(&daemon, config);
+        let after = self.ask_wanted(&daemon, config).await?;
         let has = match self.netifs() {
             Some(has) => has,
             None if after.is_empty() => return Ok(()),

@@ -21,7 +21,7 @@ use crate::events::NetifChange;
 use crate::failpoint;
 use crate::guest::network as guest;
 use crate::guest::tree::Tree;
-use crate::network::{Setup, Wanted};
+use crate::network::{Owner, Setup, Wanted};
 use crate::pool::Pool;
 use crate::store::Stored;
 
@@ -67,14 +67,29 @@ pub(super) enum Became {
 }
 
 impl Container {
-    /// What is wanted of its interfaces, by its configuration.
+    /// What is wanted of its interfaces, by its configuration. Blocks.
     pub fn wanted_netifs(&self, daemon: &Daemon, config: &Config) -> Vec<Wanted> {
-        let owner = self.owner();
-        let wanted = |netif: &netif::Netif| {
-            let bridge = netif.bridge().map(|b| daemon.bridge_facts(&b.link));
-            netif.wanted(&daemon.network.root, &owner, &bridge.unwrap_or_default())
-        };
-        config.netifs.iter().map(wanted).collect()
+        wanted(daemon, &self.owner(), &config.netifs)
+    }
+
+    /// Of those on the default bridge. Blocks.
+    pub fn wanted_on_bridge(&self, daemon: &Daemon) -> Vec<Wanted> {
+        let mut netifs = self.config().netifs.clone();
+        netifs.retain(|n| n.bridge().is_some_and(|b| daemon.bridge.is(&b.link)));
+        wanted(daemon, &self.owner(), &netifs)
+    }
+
+    /// As [`Container::wanted_netifs`], for whoever must not block.
+    pub(super) async fn ask_wanted(
+        &self,
+        daemon: &Arc<Daemon>,
+        config: &Config,
+    ) -> Result<Vec<Wanted>, Error> {
+        if config.netifs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (daemon, owner, netifs) = (Arc::clone(daemon), self.owner(), config.netifs.clone());
+        blocking(move || Ok(wanted(&daemon, &owner, &netifs))).await
     }
 
     /// The interfaces that it has while it runs.
@@ -192,17 +207,29 @@ impl Container {
 
     /// Recognises the interfaces of a container that ran before this daemon did; they are looked
     /// after by [`ensure_all_netifs`] once those of all containers are known.
-    pub(super) fn adopt_netifs(self: &Arc<Self>, daemon: &Arc<Daemon>, netns: OwnedFd) {
-        let config = self.config();
-        if let Err(e) = self.apply_firewall(daemon, &config.firewall) {
-            tracing::error!(container = %self.label(), error = %e.chain(), "its firewall can't be applied");
-        }
-        let wanted = self.wanted_netifs(daemon, &config);
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub(super) async fn adopt_netifs(
+        self: &Arc<Self>,
+        daemon: &Arc<Daemon>,
+        netns: OwnedFd,
+    ) -> Result<(), Error> {
+        let (this, task_daemon) = (Arc::clone(self), Arc::clone(daemon));
+        let wanted = blocking(move || {
+            let config = this.config();
+            if let Err(e) = this.apply_firewall(&task_daemon, &config.firewall) {
+                tracing::error!(container = %this.label(), error = %e.chain(), "its firewall can't be applied");
+            }
+            Ok(this.wanted_netifs(&task_daemon, &config))
+        });
+        let wanted = wanted.await?;
         if !wanted.is_empty() {
             daemon.network.adopt(&wanted);
             let netns = Arc::new(netns);
             self.seen.lock().netifs = Some(Netifs { netns, wanted });
         }
+        Ok(())
     }
 
     async fn ensure_netifs(&self, daemon: &Arc<Daemon>) {
@@ -226,7 +253,7 @@ impl Container {
         let wanted = match &known {
             Some(netifs) => netifs.wanted.clone(),
             // Of a run that nobody saw the end of.
-            None => self.wanted_netifs(daemon, &self.config()),
+            None => self.ask_wanted(daemon, &self.config()).await?,
         };
         if wanted.is_empty() {
             return Ok(());
@@ -305,6 +332,15 @@ impl Container {
         let traffic = counted(daemon, pool.load_net_state(&self.id), &wanted)?;
         Ok(traffic.value.totals())
     }
+}
+
+/// What is wanted of interfaces.
+fn wanted(daemon: &Daemon, owner: &Owner, netifs: &[netif::Netif]) -> Vec<Wanted> {
+    let wanted = |netif: &netif::Netif| {
+        let bridge = netif.bridge().map(|b| daemon.bridge_facts(&b.link));
+        netif.wanted(&daemon.network.root, owner, &bridge.unwrap_or_default())
+    };
+    netifs.iter().map(wanted).collect()
 }
 
 /// What was counted before, with what links count now.

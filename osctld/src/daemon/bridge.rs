@@ -1,5 +1,6 @@
 //! The default bridge and the containers on it: who they are is known here, what that means there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use tokio::net::UnixStream;
 use super::Daemon;
 use crate::blocking::blocking;
 use crate::error::Result;
-use crate::network::Attachment;
 use crate::network::managed_bridge::{Client, Running, Service};
+use crate::network::{Attachment, Owner, Wanted};
 
 /// How long dnsmasq has to run for its end to be forgotten.
 const PEACE: Duration = Duration::from_secs(60);
@@ -21,31 +22,34 @@ const LONGEST: Duration = Duration::from_secs(60);
 impl Daemon {
     /// The interfaces on the default bridge, of all containers. Blocks.
     fn bridge_clients(&self) -> Vec<Client> {
-        let mut clients = Vec::new();
-        for container in self.containers() {
-            let config = container.config();
-            for wanted in container.wanted_netifs(self, &config) {
-                let Attachment::Bridge {
-                    link, dhcp, lease, ..
-                } = &wanted.attachment
-                else {
-                    continue;
-                };
-                if !self.bridge.is(link) {
-                    continue;
-                }
-                let leased = lease.iter().flat_map(|l| [l.v4, l.v6]);
-                let all = wanted.addresses.iter().copied().chain(leased);
-                clients.push(Client {
-                    container: wanted.owner.container.clone(),
-                    pool: wanted.owner.pool.clone(),
-                    hwaddr: wanted.hwaddr,
-                    addresses: all.map(|a| a.ip()).collect(),
-                    dhcp: *dhcp,
-                });
-            }
-        }
-        clients
+        let all = self.containers();
+        let of_all = all.iter().flat_map(|c| c.wanted_on_bridge(self));
+        // Those of pools that were exported run on.
+        let known: HashSet<Owner> = all.iter().map(|c| c.owner()).collect();
+        let others = self.network.there();
+        let others = others.into_iter().filter(|w| !known.contains(&w.owner));
+        of_all
+            .chain(others)
+            .filter_map(|w| self.client(w))
+            .collect()
+    }
+
+    fn client(&self, wanted: Wanted) -> Option<Client> {
+        let Attachment::Bridge {
+            link, dhcp, lease, ..
+        } = wanted.attachment
+        else {
+            return None;
+        };
+        let leased = lease.iter().flat_map(|l| [l.v4, l.v6]);
+        let all = wanted.addresses.iter().copied().chain(leased);
+        self.bridge.is(&link).then(|| Client {
+            container: wanted.owner.container,
+            pool: wanted.owner.pool,
+            hwaddr: wanted.hwaddr,
+            addresses: all.map(|a| a.ip()).collect(),
+            dhcp,
+        })
     }
 
     /// Makes sure that the default bridge is there, for a container that is about to be on it.
@@ -77,6 +81,7 @@ impl Daemon {
 pub(super) async fn settle(daemon: &Arc<Daemon>) {
     let daemon = Arc::clone(daemon);
     let settled = blocking(move || {
+        daemon.bridge.remove_earlier(daemon.network.host())?;
         if daemon.containers().iter().any(|c| c.is_on_bridge(&daemon)) {
             daemon.ensure_bridge()?;
         } else {

@@ -153,14 +153,27 @@ fn restore(daemon: &Arc<Daemon>, owner: &Owner, name: IfName, pause: Duration) {
         .containers()
         .into_iter()
         .find(|c| c.pool.as_str() == owner.pool && c.id.as_str() == owner.container);
+    let daemon = Arc::clone(daemon);
     let Some(container) = container else {
+        tokio::spawn(let_go(daemon, name));
         return;
     };
-    let daemon = Arc::clone(daemon);
     tokio::spawn(async move {
         tokio::time::sleep(pause).await;
         container.restore_netif(&daemon, &name).await;
     });
+}
+
+/// An interface of a container that ran on after its pool was exported is gone.
+async fn let_go(daemon: Arc<Daemon>, name: IfName) {
+    let gone = blocking(move || {
+        let gone = daemon.network.let_go(&name);
+        daemon.update_bridge();
+        gone
+    });
+    if let Err(e) = gone.await {
+        tracing::warn!("something is left of a container: {}", e.chain());
+    }
 }
 
 /// How often interfaces vanished lately: a guest that removes its interface in a loop is not to

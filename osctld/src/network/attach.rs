@@ -14,7 +14,7 @@ use osctl_api::net::{IfName, Network as Prefix};
 use super::filter::{Filtered, Filters, Others};
 use super::firewall::Firewall;
 use super::inside;
-use super::link::{Ensured, Host};
+use super::link::{Ensured, Host, Ours};
 use super::stats::Counters;
 use super::{Attachment, Link, Owner, Wanted, message, setting};
 use crate::error::{Error, Result, chain};
@@ -259,18 +259,22 @@ impl Network {
     /// # Errors
     /// What could not be removed; the rest was tried.
     pub fn detach(&self, netifs: &[Wanted]) -> Result<()> {
-        netifs.iter().for_each(|w| self.forget(&w.host_name));
         let mut result = Ok(());
+        let mut gone = Vec::new();
         for wanted in netifs {
-            result = result.and(
-                self.host
-                    .delete(&wanted.host_name)
-                    .map(drop)
-                    .map_err(failed),
-            );
+            // First, so that it is not brought back.
+            self.forget(&wanted.host_name);
+            match self.host.delete(&wanted.host_name) {
+                Ok(_) => gone.push(wanted.clone()),
+                // As long as it is there, it is filtered.
+                Err(e) => {
+                    self.expect(std::slice::from_ref(wanted));
+                    result = result.and(Err(failed(e)));
+                }
+            }
         }
         failpoint!("netif.unlinked");
-        result.and(self.unfilter(netifs))
+        result.and(self.unfilter(&gone))
     }
 
     /// What links count, by the name of the interface; those that are not there are left out.
@@ -297,17 +301,17 @@ impl Network {
         found.and_then(all).unwrap_or_default()
     }
 
-    /// Removes what has our mark and belongs to a container of `pool` that does not run.
+    /// Removes what has our mark and belongs to a container of `pool`, unless it is wanted.
     ///
     /// # Errors
     /// What could not be removed; the rest was tried.
-    pub fn sweep(&self, pool: &str, runs: impl Fn(&str) -> bool) -> Result<()> {
+    pub fn sweep(&self, pool: &str, is_wanted: impl Fn(&Ours) -> bool) -> Result<()> {
         let mut result = Ok(());
         for ours in self.host.list_ours().map_err(failed)? {
-            if ours.owner.pool != pool || runs(&ours.owner.container) {
+            if ours.owner.pool != pool || is_wanted(&ours) {
                 continue;
             }
-            tracing::warn!(link = %ours.host_name, container = %ours.owner, "removing the link of a container that does not run");
+            tracing::warn!(link = %ours.host_name, container = %ours.owner, "removing a link that nobody wants");
             let deleted = self.host.delete(&ours.host_name).map(drop);
             result = result.and(deleted.map_err(failed));
         }
@@ -317,6 +321,20 @@ impl Network {
     /// Whether there should be a host's end of this name.
     pub fn is_expected(&self, host_name: &IfName) -> bool {
         self.there.lock().contains_key(host_name)
+    }
+
+    /// The interfaces that there should be.
+    pub fn there(&self) -> Vec<Wanted> {
+        self.there.lock().values().cloned().collect()
+    }
+
+    /// Forgets an interface that is gone, with its container, which nobody looks after.
+    ///
+    /// # Errors
+    /// What could not be removed of it.
+    pub fn let_go(&self, host_name: &IfName) -> Result<()> {
+        let gone = self.there.lock().get(host_name).cloned();
+        gone.map_or(Ok(()), |gone| self.detach(&[gone]))
     }
 
     /// All host's ends that there should be, and whose they are.

@@ -234,26 +234,26 @@ impl Book {
         pages.add(new, claims);
     }
 
-    /// An address of `subnet` that nobody has, for an interface: the same one every time, unless
-    /// somebody else has that. `None` when there is none left, or after many that are taken.
-    pub fn free_address(&self, subnet: Ipv4Net, owner: &Owner, netif: &IfName) -> Option<Ipv4Addr> {
+    /// An address that nobody has, of the network of `bridge`, which is its own address there, for
+    /// an interface: the same one every time, unless somebody else has that. `None` when there is
+    /// none left.
+    pub fn free_address(&self, bridge: Ipv4Net, owner: &Owner, netif: &IfName) -> Option<Ipv4Addr> {
         let pages = self.0.lock();
-        let size = u64::from(u32::from(subnet.broadcast()) - u32::from(subnet.network())) + 1;
-        // Neither the network's own addresses nor the first, which is the bridge's.
-        let hosts = size.checked_sub(3).filter(|n| *n > 0)?;
+        let first = u32::from(bridge.network());
+        let size = u64::from(u32::from(bridge.broadcast()) - first) + 1;
+        // All but the network's own two.
+        let hosts = size.checked_sub(2).filter(|n| *n > 0)?;
         let hash = Sha256::digest(format!("{owner}/{netif}"));
         let seed = hash[..8].iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
+        let nobody = Owner {
+            pool: String::new(),
+            container: String::new(),
+        };
         (0..hosts).find_map(|n| {
-            let offset = u32::try_from(2 + (seed.wrapping_add(n)) % hosts).ok()?;
-            let ip = Ipv4Addr::from(u32::from(subnet.network()) + offset);
-            let nobody = Owner {
-                pool: String::new(),
-                container: String::new(),
-            };
-            pages
-                .other(&nobody, IpNet::from(IpAddr::V4(ip)))
-                .is_none()
-                .then_some(ip)
+            let offset = u32::try_from(1 + seed.wrapping_add(n) % hosts).ok()?;
+            let ip = Ipv4Addr::from(first + offset);
+            let is_free = || pages.other(&nobody, IpAddr::V4(ip).into()).is_none();
+            (ip != bridge.addr() && is_free()).then_some(ip)
         })
     }
 }

@@ -90,14 +90,8 @@ impl Inside {
             self.change(&mut batch, LinkAttribute::Address(octets));
         }
         let ll = IpNet::new_assert(wanted.hwaddr.link_local().into(), 64);
-        // Before it is up, so that the kernel does not make one that it has to check first. A
-        // container may do without IPv6.
-        batch.add_tolerating(
-            RouteNetlinkMessage::NewAddress(message::address(index, ll, AddressScope::Link)),
-            NLM_F_CREATE | NLM_F_EXCL,
-            &[Errno::EEXIST, Errno::EACCES, Errno::EOPNOTSUPP],
-            format!("add address {ll} to {}", self.label),
-        );
+        // Before it is up, so that the kernel does not make one that it has to check first.
+        self.add_net(&mut batch, ll, AddressScope::Link);
         batch.add(
             RouteNetlinkMessage::SetLink(message::up(indexed(index))),
             0,
@@ -240,11 +234,19 @@ impl Inside {
         );
     }
 
+    /// A container that does without IPv6 gets what else there is.
+    fn tolerated(net: IpNet) -> &'static [Errno] {
+        match net {
+            IpNet::V4(_) => &[Errno::EEXIST],
+            IpNet::V6(_) => &[Errno::EEXIST, Errno::EACCES, Errno::EOPNOTSUPP],
+        }
+    }
+
     fn add_net(&self, batch: &mut Batch, net: IpNet, scope: AddressScope) {
         batch.add_tolerating(
             RouteNetlinkMessage::NewAddress(message::address(self.link.index, net, scope)),
             NLM_F_CREATE | NLM_F_EXCL,
-            &[Errno::EEXIST],
+            Self::tolerated(net),
             format!("add address {net} to {}", self.label),
         );
     }
@@ -256,7 +258,7 @@ impl Inside {
             batch.add_tolerating(
                 RouteNetlinkMessage::NewRoute(route),
                 NLM_F_CREATE | NLM_F_EXCL,
-                &[Errno::EEXIST],
+                Self::tolerated(everything),
                 format!("route everything from {} through {hop}", self.label),
             );
         }

@@ -120,7 +120,7 @@ impl Host {
 
     /// Has the kernel notice that the container's end can send now, if that was up already; see
     /// [`Host::running`].
-    fn notice_peer(&self, link: &Link) -> Result<()> {
+    pub(super) fn notice_peer(&self, link: &Link) -> Result<()> {
         let (Some(peer), Some(namespace)) = (link.peer, link.peer_namespace) else {
             return Ok(());
         };

@@ -8,6 +8,7 @@ use osctl_api::net::Address;
 use super::attach::{Network, Setup, failed};
 use super::error as link;
 use super::inside::Inside;
+use super::link::label;
 use super::{Attachment, Change, Route, Wanted};
 use crate::error::Result;
 
@@ -38,24 +39,63 @@ impl Network {
 
     fn rename(&self, before: &Wanted, after: &Wanted, netns: BorrowedFd<'_>) -> Result<()> {
         self.expect(std::slice::from_ref(after));
-        self.filter(std::slice::from_ref(after))?;
-        let renamed = self
-            .inside(before, netns, |inside| inside.rename(&after.name))
-            .and_then(|()| {
-                let renamed = self.host().rename(&before.host_name, after);
-                renamed.map_err(failed)
-            });
+        let renamed = self.filter(std::slice::from_ref(after)).and_then(|()| {
+            self.inside(before, netns, |inside| inside.rename(&after.name))?;
+            let renamed = self.host().rename(&before.host_name, after);
+            renamed.map_err(failed)
+        });
+        if renamed.is_err() {
+            self.name_back(before, after, netns);
+        }
         let stale = if renamed.is_ok() { before } else { after };
         self.forget(&stale.host_name);
         renamed.and(self.unfilter(std::slice::from_ref(stale)))
     }
 
+    /// Gives an interface that could not be renamed the name back that it had, on both sides.
+    fn name_back(&self, before: &Wanted, after: &Wanted, netns: BorrowedFd<'_>) {
+        let back = match self.host().link(after.host_name.as_str()) {
+            Ok(Some(_)) => self.host().rename(&after.host_name, before),
+            found => found.map(drop),
+        };
+        let inside = self.inside(before, netns, |inside| inside.rename(&before.name));
+        if let Err(e) = back.map_err(failed).and(inside) {
+            tracing::error!("{} has half another name: {}", label(before), e.chain());
+        }
+    }
+
     fn update(&self, before: &Wanted, after: &Wanted, netns: BorrowedFd<'_>) -> Result<()> {
         // What was allowed stays so until nothing uses it any more.
-        self.filter(&[both(before, after)])?;
-        self.host().apply(after).map_err(failed)?;
-        self.inside(after, netns, |inside| reconfigure(inside, before, after))?;
-        self.filter(std::slice::from_ref(after))
+        let updated = self.filter(&[both(before, after)]).and_then(|()| {
+            self.host().apply(after).map_err(failed)?;
+            self.reconfigure(before, after, netns);
+            self.host().forget_hwaddr(before, after).map_err(failed)?;
+            self.filter(std::slice::from_ref(after))
+        });
+        if updated.is_ok() {
+            self.expect(std::slice::from_ref(after));
+            return updated;
+        }
+        let back = self.host().apply(before).map_err(failed);
+        self.reconfigure(after, before, netns);
+        let back = back.and(self.host().forget_hwaddr(after, before).map_err(failed));
+        if let Err(e) = back.and(self.filter(std::slice::from_ref(before))) {
+            tracing::error!("{} is half changed: {}", label(before), e.chain());
+        }
+        updated
+    }
+
+    /// Changes the container's end. What its container does not let happen there is no reason not
+    /// to change the host's side: it is told, and made good when the container starts again.
+    fn reconfigure(&self, before: &Wanted, after: &Wanted, netns: BorrowedFd<'_>) {
+        let done = self.inside(after, netns, |inside| reconfigure(inside, before, after));
+        if let Err(e) = done {
+            tracing::warn!(
+                "{} is not all that it should be: {}",
+                label(after),
+                e.chain()
+            );
+        }
     }
 
     /// Does something to the container's end. One that the container has moved or removed is its
@@ -70,7 +110,7 @@ impl Network {
             .host()
             .link(wanted.host_name.as_str())
             .map_err(failed)?;
-        let label = format!("{} {}", wanted.owner, wanted.name);
+        let label = label(wanted);
         let Some(index) = peer.and_then(|link| link.peer) else {
             tracing::warn!("{label} can't be configured: its link is gone");
             return Ok(());
@@ -109,23 +149,24 @@ fn both(before: &Wanted, after: &Wanted) -> Wanted {
 }
 
 /// Changes the container's end: what was there and is not wanted any more goes, the container's own
-/// additions stay.
+/// additions stay. After an error the rest was tried.
 fn reconfigure(inside: &mut Inside, before: &Wanted, after: &Wanted) -> link::Result<()> {
+    let mut result = Ok(());
     if before.hwaddr != after.hwaddr {
-        inside.set_hwaddr(after.hwaddr)?;
+        result = inside.set_hwaddr(after.hwaddr);
     }
     if let Some(mtu) = after.mtu.filter(|_| before.mtu != after.mtu) {
-        inside.set_mtu(mtu)?;
+        result = result.and(inside.set_mtu(mtu));
     }
     let (old, new) = (addresses(before), addresses(after));
     for address in old.iter().filter(|a| !new.contains(a)) {
-        inside.remove_address(*address)?;
+        result = result.and(inside.remove_address(*address));
     }
     // With an address the kernel may have removed others of its network.
     for address in new {
-        inside.add_address(address)?;
+        result = result.and(inside.add_address(address));
     }
-    inside.change_gateways(before, after)
+    result.and(inside.change_gateways(before, after))
 }
 
 /// Addresses of the container that are known here.

@@ -25,12 +25,42 @@ pub(super) fn settle(wanted: &Wanted, index: u32, batch: &mut Batch) {
     if !matches!(wanted.attachment, Attachment::Bridge { .. }) {
         return;
     }
-    let label = label(wanted);
+    let text = label(wanted);
     let learning = InfoBridgePort::Learning(!wanted.anti_spoof);
     let port = LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
         LinkInfo::PortData(InfoPortData::BridgePort(vec![learning])),
     ]);
+    // Known first: nothing for it goes to all others meanwhile.
+    if wanted.anti_spoof {
+        batch.add(
+            RouteNetlinkMessage::NewNeighbour(known(wanted, index)),
+            NLM_F_CREATE | NLM_F_REPLACE,
+            format!("tell its bridge where {text} is"),
+        );
+    } else {
+        forget(wanted, index, batch);
+    }
+    batch.add(
+        RouteNetlinkMessage::NewLink(with(indexed(index), [port])),
+        0,
+        format!("set what its bridge learns of {text}"),
+    );
+}
+
+/// Adds to a batch what makes the bridge of the port with that index forget that the hardware
+/// address of an interface is there.
+pub(super) fn forget(wanted: &Wanted, index: u32, batch: &mut Batch) {
+    batch.add_tolerating(
+        RouteNetlinkMessage::DelNeighbour(known(wanted, index)),
+        0,
+        &[Errno::ENOENT],
+        format!("let its bridge forget where {} is", label(wanted)),
+    );
+}
+
+/// What a bridge knows of a hardware address that is told.
+fn known(wanted: &Wanted, index: u32) -> NeighbourMessage {
     let mut known = NeighbourMessage::default();
     known.header.family = AddressFamily::Bridge;
     known.header.ifindex = index;
@@ -38,24 +68,5 @@ pub(super) fn settle(wanted: &Wanted, index: u32, batch: &mut Batch) {
     known.header.flags = NeighbourFlags::Controller;
     let hwaddr = wanted.hwaddr.octets().to_vec();
     known.attributes = vec![NeighbourAttribute::LinkLayerAddress(hwaddr)];
-    // Known first: nothing for it goes to all others meanwhile.
-    if wanted.anti_spoof {
-        batch.add(
-            RouteNetlinkMessage::NewNeighbour(known),
-            NLM_F_CREATE | NLM_F_REPLACE,
-            format!("tell its bridge where {label} is"),
-        );
-    } else {
-        batch.add_tolerating(
-            RouteNetlinkMessage::DelNeighbour(known),
-            0,
-            &[Errno::ENOENT],
-            format!("let its bridge forget where {label} is"),
-        );
-    }
-    batch.add(
-        RouteNetlinkMessage::NewLink(with(indexed(index), [port])),
-        0,
-        format!("set what its bridge learns of {label}"),
-    );
+    known
 }

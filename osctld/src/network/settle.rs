@@ -80,7 +80,29 @@ impl Host {
                 format!("set the largest packet of {} to {mtu}", label(wanted)),
             );
         }
-        self.differences(wanted, link, bridge.map(|b| b.index), &state, &mut batch);
+        let controller = bridge.map(|b| b.index);
+        self.differences(wanted, link, controller, &state, &mut batch);
+        self.run(batch)?;
+        if link.controller == controller {
+            return Ok(());
+        }
+        self.notice_peer(&Link {
+            controller,
+            ..link.clone()
+        })
+    }
+
+    /// Has its bridge forget the hardware address that an interface had before a change.
+    pub(super) fn forget_hwaddr(&self, before: &Wanted, after: &Wanted) -> Result<()> {
+        let is_port = matches!(before.attachment, Attachment::Bridge { .. });
+        if !is_port || before.hwaddr == after.hwaddr {
+            return Ok(());
+        }
+        let Some(link) = self.link(after.host_name.as_str())? else {
+            return Ok(());
+        };
+        let mut batch = Batch::new();
+        port::forget(before, link.index, &mut batch);
         self.run(batch).map(drop)
     }
 

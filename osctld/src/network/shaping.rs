@@ -209,6 +209,9 @@ impl Host {
         let name = ifb_name(&wanted.host_name);
         let kind = LinkAttribute::LinkInfo(vec![message::kind(InfoKind::Ifb)]);
         let mark = LinkAttribute::IfAlias(self.mark(&wanted.owner, &wanted.name));
+        // Else it would speak to whoever is behind it, which is nobody.
+        let silent = self.ipv6.then(message::no_generated_addresses);
+        let settings = message::settings(silent.into_iter().collect());
         let mut batch = Batch::new();
         batch
             .add(
@@ -217,7 +220,7 @@ impl Host {
                 step,
             )
             .add(
-                RouteNetlinkMessage::SetLink(with(named(name.as_str()), [mark])),
+                RouteNetlinkMessage::SetLink(with(named(name.as_str()), [mark, settings])),
                 0,
                 step,
             )

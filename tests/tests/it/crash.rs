@@ -262,16 +262,36 @@ fn a_daemon_that_dies_while_it_changes_a_network_leaves_what_was_or_what_is_to_b
     }
     dies_on(
         osctl_tests::networked_host!(),
-        NETIF,
+        &[NETIF, &["store.sync-dir"]].concat(),
         |host| {
             networked_ct(host);
             host.ct("new").start();
         },
         |host| {
-            let add = ["ct", "netif", "ip", "add", "new", "eth0", "192.0.2.11"];
-            host.try_osctl(&add).status.success()
+            let changes = [
+                "ip add new eth0 192.0.2.11",
+                "new routed new lan0",
+                "rename new eth0 wan0",
+                "del new lan0",
+            ];
+            changes.iter().all(|change| {
+                let words = "ct netif ".to_owned() + change;
+                let words: Vec<&str> = words.split(' ').collect();
+                host.try_osctl(&words).status.success()
+            })
         },
-        network_works,
+        |host, at| {
+            let text = host.osctl(&["--json", "ct", "netif", "ls", "new"]);
+            let netifs: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+            let mut wanted: Vec<&str> = netifs.iter().filter_map(|n| n["veth"].as_str()).collect();
+            let links = host.network().host.links();
+            let ours = links.iter().filter(|l| l.alias.starts_with("osctl/"));
+            let mut there: Vec<&str> = ours.map(|l| l.name.as_str()).collect();
+            wanted.sort();
+            there.sort();
+            assert_eq!(there, wanted, "{at}");
+            network_works(host, at);
+        },
     );
 }
 

@@ -31,11 +31,12 @@ fn leases(ct: &Ct<'_>, name: &str) -> [String; 2] {
 
 fn dnsmasq(host: &Host) -> u32 {
     let file = host.run_dir().join("bridge/dnsmasq.pid");
-    std::fs::read_to_string(file)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap()
+    // It is empty for a moment.
+    let pid = wait::find(SOON, || {
+        let text = std::fs::read_to_string(&file).ok()?;
+        text.trim().parse().ok()
+    });
+    pid.expect("it has noted its process id")
 }
 
 fn has_bridge(host: &Host) -> bool {
@@ -193,6 +194,51 @@ fn dnsmasq_that_could_not_be_started_is_once_it_can() {
     for ct in [a, b] {
         ct.delete();
     }
+    host.assert_clean();
+}
+
+#[test]
+fn a_container_with_another_id_has_another_name() {
+    let host = networked_host!();
+    let (a, b) = (host.new_ct("a"), host.new_ct("b"));
+    on_bridge(&a, "eth0");
+    on_bridge(&b, "eth0");
+    a.start();
+    let [v4, _] = leases(&b, "eth0");
+    assert_resolves(&a, "b.osctl", &v4);
+    host.osctl(&["ct", "mv", "b", "c"]);
+    wait::until("the new name is known", || {
+        a.exec(&["nslookup", "c.osctl"]).success()
+    });
+    assert_resolves(&a, "c.osctl", &v4);
+    assert!(!a.exec(&["nslookup", "b.osctl"]).success());
+    let c = host.ct("c");
+    c.start();
+    a.sh(&format!("ping -c 1 -W 5 {v4}"));
+    for ct in [a, c] {
+        ct.delete();
+    }
+    host.assert_clean();
+}
+
+#[test]
+fn what_containers_ask_fills_no_disk() {
+    let host = networked_host!();
+    let ct = host.new_ct("a");
+    on_bridge(&ct, "eth0");
+    ct.start();
+    for _ in 0..3 {
+        ct.sh("udhcpc -n -q -f -t 5 -i eth0 -s /bin/true");
+    }
+    // One that it can't have.
+    ct.exec(&[
+        "sh",
+        "-c",
+        "udhcpc -n -q -f -t 1 -T 1 -r 192.0.2.1 -i eth0 -s /bin/true",
+    ]);
+    let said = std::fs::read_to_string(host.run_dir().join("bridge/log")).unwrap();
+    assert_eq!(said, "");
+    ct.delete();
     host.assert_clean();
 }
 

@@ -1,9 +1,11 @@
 //! The bridge in the kernel: made, told from other people's, given its addresses, removed.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressMessage, AddressScope};
-use netlink_packet_route::link::{InfoKind, LinkAttribute};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use nix::errno::Errno;
 use nix::libc::{NLM_F_CREATE, NLM_F_EXCL};
@@ -12,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::subnet::Networks;
 use crate::error::{Error, Result};
-use crate::network::error::Result as LinkResult;
+use crate::network::error::{Error as LinkError, Result as LinkResult};
 use crate::network::link::Host;
 use crate::network::message::Link;
 use crate::network::netlink::Batch;
@@ -29,26 +31,40 @@ pub(super) fn ensure(host: &Host, name: &IfName, mark: &str, networks: &Networks
         return Err(Error::exists(format!("interface {name} was made by somebody else"))
             .hint("name another bridge, or `bridge = \"\"` for none, in the section [network] of the configuration"));
     }
-    // Before it is up: a host that listens to its own containers would do as they say.
-    for (setting, value) in [("accept_ra", "0"), ("accept_redirects", "0")] {
-        let known = setting::set(&format!("ipv6/conf/{name}/{setting}"), value);
-        known.map_err(failed)?;
+    if host.ipv6 {
+        // Before it is up: a host that listens to its own containers would do as they say; and it
+        // may keep IPv6 from new interfaces.
+        for (setting, value) in [
+            ("accept_ra", "0"),
+            ("accept_redirects", "0"),
+            ("disable_ipv6", "0"),
+        ] {
+            let known = setting::set(&format!("ipv6/conf/{name}/{setting}"), value);
+            known.map_err(failed)?;
+        }
     }
     let has = message::addresses_of(&mut host.lock(), link.index).map_err(Error::from)?;
+    let mut wanted = vec![networks.v4.net()];
+    wanted.extend(host.ipv6.then(|| networks.v6.net()));
     let mut batch = Batch::new();
-    for address in [networks.v4, networks.v6] {
-        if has.contains(&address.net()) {
+    for net in wanted.iter().filter(|net| !has.contains(net)) {
+        batch.add_tolerating(
+            RouteNetlinkMessage::NewAddress(universal(link.index, *net)),
+            flags(),
+            &[Errno::EEXIST],
+            format!("add address {net} to bridge {name}"),
+        );
+    }
+    // What an earlier daemon was told is not so any more.
+    for net in has.iter().filter(|net| !wanted.contains(net)) {
+        if matches!(net.addr(), IpAddr::V6(ip) if ip.is_unicast_link_local()) {
             continue;
         }
         batch.add_tolerating(
-            RouteNetlinkMessage::NewAddress(message::address(
-                link.index,
-                address.net(),
-                AddressScope::Universe,
-            )),
-            flags(),
-            &[Errno::EEXIST],
-            format!("add address {address} to bridge {name}"),
+            RouteNetlinkMessage::DelAddress(universal(link.index, *net)),
+            0,
+            &[Errno::EADDRNOTAVAIL],
+            format!("remove address {net} from bridge {name}"),
         );
     }
     if !link.up {
@@ -61,6 +77,10 @@ pub(super) fn ensure(host: &Host, name: &IfName, mark: &str, networks: &Networks
     }
     host.run(batch).map_err(failed)?;
     Ok(())
+}
+
+fn universal(index: u32, net: IpNet) -> AddressMessage {
+    message::address(index, net, AddressScope::Universe)
 }
 
 fn flags() -> u16 {
@@ -99,27 +119,71 @@ fn make(host: &Host, name: &IfName, mark: &str) -> LinkResult<Link> {
     );
     host.run(batch)?;
     host.link(name.as_str())?
-        .ok_or_else(|| crate::network::error::Error::NoLink(name.to_string()))
+        .ok_or_else(|| LinkError::NoLink(name.to_string()))
 }
 
-/// Removes the bridge, if it is ours.
-pub(super) fn remove(host: &Host, name: &IfName, mark: &str) -> Result<()> {
-    let failed = |e| Error::backend(format!("cannot remove bridge {name}"), e);
-    let Some(link) = host.link(name.as_str()).map_err(failed)? else {
-        return Ok(());
-    };
-    if !is_ours(&link, mark) {
-        return Ok(());
+/// What became of a bridge that is not needed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removed {
+    /// There is none of ours.
+    Gone,
+    /// It has ports: somebody uses it whom we don't know.
+    Used,
+}
+
+/// Removes the bridge, if it is ours and nobody uses it.
+pub(super) fn remove(host: &Host, name: &IfName, mark: &str) -> Result<Removed> {
+    match host.link(name.as_str()).map_err(failed_to_remove(name))? {
+        Some(link) if is_ours(&link, mark) => remove_link(host, &link),
+        _ => Ok(Removed::Gone),
+    }
+}
+
+/// As [`remove`], for all of ours but the one of that name.
+pub(super) fn remove_others(host: &Host, but: Option<&IfName>, mark: &str) -> Result<Removed> {
+    let all = message::with(LinkMessage::default(), [message::without_counters()]);
+    let all = host.dump(RouteNetlinkMessage::GetLink(all), "list links");
+    let all = all.map_err(failed_to_remove(&mark))?;
+    let mut result = Removed::Gone;
+    for link in Link::all(&all) {
+        if is_ours(&link, mark)
+            && but.is_none_or(|b| b.as_str() != link.name)
+            && remove_link(host, &link)? == Removed::Used
+        {
+            result = Removed::Used;
+        }
+    }
+    Ok(result)
+}
+
+fn remove_link(host: &Host, bridge: &Link) -> Result<Removed> {
+    let name = &bridge.name;
+    let mut ports = LinkMessage::default();
+    ports.attributes = vec![
+        LinkAttribute::Controller(bridge.index),
+        message::without_counters(),
+    ];
+    let ports = host
+        .dump(RouteNetlinkMessage::GetLink(ports), "list ports")
+        .map_err(failed_to_remove(name))?;
+    if let Some(port) = Link::all(&ports).find(|l| l.controller == Some(bridge.index)) {
+        tracing::info!(port = %port.name, "bridge {name} stays: it is used");
+        return Ok(Removed::Used);
     }
     let mut batch = Batch::new();
     batch.add_tolerating(
-        RouteNetlinkMessage::DelLink(message::indexed(link.index)),
+        RouteNetlinkMessage::DelLink(message::indexed(bridge.index)),
         0,
         &[Errno::ENODEV],
         format!("remove bridge {name}"),
     );
-    host.run(batch).map_err(failed)?;
-    Ok(())
+    host.run(batch).map_err(failed_to_remove(name))?;
+    Ok(Removed::Gone)
+}
+
+fn failed_to_remove(name: &impl std::fmt::Display) -> impl Fn(LinkError) -> Error {
+    let message = format!("cannot remove bridge {name}");
+    move |e| Error::backend(message.clone(), e)
 }
 
 /// What the host's addresses and routes are about.

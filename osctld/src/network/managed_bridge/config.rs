@@ -1,12 +1,11 @@
 //! The files that dnsmasq reads: pure text of values that are safe in it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use osctl_api::net::{HwAddr, IfName};
-
-use super::subnet::Networks;
+use osctl_api::net::{Address, HwAddr, IfName};
 
 /// An interface that the bridge serves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,11 +31,15 @@ pub struct Paths<'a> {
     pub user: &'a str,
 }
 
-/// Its configuration.
-pub fn main(bridge: &IfName, networks: &Networks, domain: &str, paths: Paths<'_>) -> String {
+/// Its configuration, for a bridge with these addresses.
+pub fn main(
+    bridge: &IfName,
+    (v4, v6): (Address, Option<Address>),
+    domain: &str,
+    paths: Paths<'_>,
+) -> String {
     let Paths { dir, user } = paths;
     let dir = dir.display();
-    let (v4, v6) = (networks.v4, networks.v6);
     let (subnet, mask) = match v4.net() {
         ipnet::IpNet::V4(net) => (net.network(), net.netmask()),
         ipnet::IpNet::V6(_) => (
@@ -44,9 +47,9 @@ pub fn main(bridge: &IfName, networks: &Networks, domain: &str, paths: Paths<'_>
             std::net::Ipv4Addr::UNSPECIFIED,
         ),
     };
-    let (v4, v6) = (v4.ip(), v6.ip());
+    let v4 = v4.ip();
     let mut text = String::from("# Written by osctld; what is changed here is lost.\n");
-    for line in [
+    let mut lines = vec![
         format!("interface={bridge}"),
         "except-interface=lo".to_owned(),
         "bind-dynamic".to_owned(),
@@ -69,12 +72,17 @@ pub fn main(bridge: &IfName, networks: &Networks, domain: &str, paths: Paths<'_>
         "no-ping".to_owned(),
         format!("dhcp-option=option:router,{v4}"),
         format!("dhcp-option=option:dns-server,{v4}"),
+    ];
+    if let Some(v6) = v6 {
         // Router advertisements: clients make their addresses themselves.
-        "enable-ra".to_owned(),
-        format!("dhcp-range=::,constructor:{bridge},ra-only,64,1h"),
-        format!("dhcp-option=option6:dns-server,[{v6}]"),
-        format!("dhcp-option=option6:domain-search,{domain}"),
-    ] {
+        lines.extend([
+            "enable-ra".to_owned(),
+            format!("dhcp-range=::,constructor:{bridge},ra-only,64,1h"),
+            format!("dhcp-option=option6:dns-server,[{}]", v6.ip()),
+            format!("dhcp-option=option6:domain-search,{domain}"),
+        ]);
+    }
+    for line in lines {
         text.push_str(&line);
         text.push('\n');
     }
@@ -94,21 +102,27 @@ pub fn clients(clients: &[Client]) -> String {
     text
 }
 
-/// Who is called what. Where two pools have a container of the same id, the first one has the name
-/// without its pool.
+/// Who is called what. Where two containers would have the same name, the first one has it: by their
+/// pools, then by their ids.
 pub fn names(clients: &[Client], domain: &str) -> String {
     let mut sorted: Vec<&Client> = clients.iter().collect();
-    sorted.sort();
-    let mut holder: std::collections::BTreeMap<String, &str> = std::collections::BTreeMap::new();
+    sorted.sort_by_key(|c| (&c.pool, &c.container));
+    let mut holders: BTreeMap<String, (&str, &str)> = BTreeMap::new();
     let mut text = String::new();
     for client in sorted {
         let (ct, pool) = (name(&client.container), name(&client.pool));
-        let first = *holder.entry(ct.clone()).or_insert(&client.pool) == client.pool;
-        for ip in &client.addresses {
-            let _ = match first {
-                true => writeln!(text, "{ip} {ct}.{domain} {ct} {ct}.{pool}.{domain}"),
-                false => writeln!(text, "{ip} {ct}.{pool}.{domain}"),
-            };
+        let own = (client.pool.as_str(), client.container.as_str());
+        let mut holds = |name: String| *holders.entry(name).or_insert(own) == own;
+        let mut all = String::new();
+        if holds(ct.clone()) {
+            all.push_str(&format!(" {ct}.{domain} {ct}"));
+        }
+        if holds(format!("{ct}.{pool}")) {
+            all.push_str(&format!(" {ct}.{pool}.{domain}"));
+        }
+        for ip in client.addresses.iter().filter(|_| !all.is_empty()) {
+            // Writing to a string can't fail.
+            let _ = writeln!(text, "{ip}{all}");
         }
     }
     text
@@ -151,6 +165,16 @@ mod tests {
             "10.0.0.6 web-1.osctl web-1 web-1.other.osctl\n\
              10.0.0.5 web-1.tank.osctl\nfd00::5 web-1.tank.osctl\n"
         );
+        // Ids that come to the same name.
+        let all = [
+            client("tank", "a_b", &["10.0.0.7"], true),
+            client("tank", "a-b", &["10.0.0.6"], true),
+            client("tank", "a-b", &["10.0.0.8"], true),
+        ];
+        assert_eq!(
+            names(&all, "osctl"),
+            "10.0.0.6 a-b.osctl a-b a-b.tank.osctl\n10.0.0.8 a-b.osctl a-b a-b.tank.osctl\n"
+        );
     }
 
     #[test]
@@ -163,15 +187,13 @@ mod tests {
 
     #[test]
     fn the_configuration_serves_the_bridge_alone() {
-        let networks = Networks {
-            v4: "10.139.16.1/20".parse().unwrap(),
-            v6: "fd01:203:405::1/64".parse().unwrap(),
-        };
+        let v4 = "10.139.16.1/20".parse().unwrap();
+        let v6 = Some("fd01:203:405::1/64".parse().unwrap());
         let paths = Paths {
             dir: Path::new("/run/osctl/bridge"),
             user: "dnsmasq",
         };
-        let text = main(&"osbr0".parse().unwrap(), &networks, "osctl", paths);
+        let text = main(&"osbr0".parse().unwrap(), (v4, v6), "osctl", paths);
         for line in [
             "interface=osbr0",
             "dhcp-range=10.139.16.0,static,255.255.240.0,1h",
@@ -180,6 +202,10 @@ mod tests {
             "local=/osctl/",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+        let text = main(&"osbr0".parse().unwrap(), (v4, None), "osctl", paths);
+        for word in ["::", "option6", "enable-ra"] {
+            assert!(!text.contains(word), "{word} in {text}");
         }
     }
 }

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use osctl_api::net::IfName;
+use osctl_api::net::{Address, IfName};
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use osctl_linux::process;
 use tokio::sync::watch;
 
 use super::config::{self, Client, Paths};
-use super::subnet::Networks;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
@@ -83,11 +82,12 @@ impl Dnsmasq {
         self.problem.lock().clone()
     }
 
-    /// Has it serve the bridge: one that runs already goes on unless it was told something else.
+    /// Has it serve the bridge, with IPv6 if the host has it: one that runs already goes on unless it
+    /// was told something else.
     pub(super) fn serve(
         &self,
         bridge: &IfName,
-        networks: &Networks,
+        (v4, v6): (Address, Option<Address>),
         domain: &str,
         clients: &[Client],
     ) -> Result<()> {
@@ -100,7 +100,7 @@ impl Dnsmasq {
             dir: &self.dir,
             user: self.user(),
         };
-        let text = config::main(bridge, networks, domain, paths);
+        let text = config::main(bridge, (v4, v6), domain, paths);
         let is_new = self.write("dnsmasq.conf", &text)?;
         let changed = self.write_clients(domain, clients)?;
         self.find_earlier();
@@ -156,8 +156,15 @@ impl Dnsmasq {
         Ok(true)
     }
 
+    /// Starts it once more, unless one runs that had not said so yet.
+    pub(super) fn revive(&self) -> Result<()> {
+        self.find_earlier();
+        let runs = self.service.borrow().running().is_some();
+        if runs { Ok(()) } else { self.start() }
+    }
+
     /// Starts it. The configuration is there.
-    pub(super) fn start(&self) -> Result<()> {
+    fn start(&self) -> Result<()> {
         let started = self.try_start();
         *self.problem.lock() = started.as_ref().err().map(Error::chain);
         let (service, result) = match started {
@@ -179,7 +186,8 @@ impl Dnsmasq {
         let words = File::create(self.dir.join("log")).map_err(|e| cannot("start", e))?;
         let mut child = Command::new(program)
             .arg("--keep-in-foreground")
-            .arg("--log-facility=-")
+            // Containers make it talk without end. Why it does not start, it says on stderr.
+            .arg("--log-facility=/dev/null")
             .arg(self.argument())
             .env_clear()
             .stdin(Stdio::null())

@@ -17,6 +17,7 @@ pub use config::Client;
 pub use dnsmasq::{Running, Service};
 pub use subnet::Networks;
 
+use self::bridge_link::Removed;
 use self::dnsmasq::Dnsmasq;
 use super::link::Host;
 use super::nat::Nat;
@@ -58,13 +59,14 @@ pub struct ManagedBridge {
     dnsmasq: Dnsmasq,
     /// Translation of addresses, or why there can't be any.
     nat: std::result::Result<Nat, String>,
+    /// Of its own, because who only wants to know them is not to wait for a change.
+    networks: Mutex<Option<Networks>>,
     state: Mutex<State>,
     changing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    networks: Option<Networks>,
     is_up: bool,
 }
 
@@ -94,6 +96,7 @@ impl ManagedBridge {
             root: root.to_owned(),
             store: Objects::open(state_dir).map_err(|e| cannot("read the networks of", e))?,
             dnsmasq: Dnsmasq::new(run_dir),
+            networks: Mutex::default(),
             state: Mutex::default(),
             changing: Mutex::default(),
         })
@@ -109,8 +112,8 @@ impl ManagedBridge {
     /// # Errors
     /// `Backend` when they can't be chosen or kept.
     pub fn networks(&self, host: &Host) -> Result<Networks> {
-        let mut state = self.state.lock();
-        if let Some(networks) = state.networks {
+        let mut known = self.networks.lock();
+        if let Some(networks) = *known {
             return Ok(networks);
         }
         let kept = self
@@ -128,7 +131,7 @@ impl ManagedBridge {
                 .save(KEY, &mut stored)
                 .map_err(|e| cannot("keep the networks of", e))?;
         }
-        state.networks = Some(networks);
+        *known = Some(networks);
         Ok(networks)
     }
 
@@ -186,7 +189,8 @@ impl ManagedBridge {
         self.translate(name, &networks)?;
         state.is_up = true;
         let domain = &self.settings.domain;
-        if let Err(e) = self.dnsmasq.serve(name, &networks, domain, clients) {
+        let addresses = (networks.v4, host.ipv6.then_some(networks.v6));
+        if let Err(e) = self.dnsmasq.serve(name, addresses, domain, clients) {
             tracing::warn!("nothing answers on bridge {name}: {}", e.chain());
         }
         Ok(())
@@ -217,7 +221,7 @@ impl ManagedBridge {
         self.dnsmasq.update(&self.settings.domain, clients)
     }
 
-    /// Removes it, with all that goes with it, if it is this daemon's.
+    /// Removes it, with all that goes with it, if it is this daemon's and nobody uses it.
     ///
     /// # Errors
     /// `Backend`; the rest was tried.
@@ -226,11 +230,32 @@ impl ManagedBridge {
             return Ok(());
         };
         let mut state = self.state.lock();
-        state.is_up = false;
-        let stopped = self.dnsmasq.stop();
-        let nat = self.nat().map_or(Ok(()), Nat::remove).map_err(untranslated);
         let removed = bridge_link::remove(host, name, &self.mark());
-        stopped.and(nat).and(removed)
+        if matches!(removed, Ok(Removed::Used)) {
+            return Ok(());
+        }
+        state.is_up = false;
+        removed.map(drop).and(self.end_services())
+    }
+
+    /// Removes what earlier daemons made under other names, unless it is used.
+    ///
+    /// # Errors
+    /// `Backend`.
+    pub fn remove_earlier(&self, host: &Host) -> Result<()> {
+        let _state = self.state.lock();
+        let name = self.settings.name.as_ref();
+        match bridge_link::remove_others(host, name, &self.mark())? {
+            // With another one they are told what is so now.
+            Removed::Gone if name.is_none() => self.end_services(),
+            _ => Ok(()),
+        }
+    }
+
+    fn end_services(&self) -> Result<()> {
+        let stopped = self.dnsmasq.stop();
+        let nat = self.nat().map_or(Ok(()), Nat::remove);
+        stopped.and(nat.map_err(untranslated))
     }
 
     /// Its translation of addresses, where the kernel can do that.
@@ -267,7 +292,7 @@ impl ManagedBridge {
         let _state = self.state.lock();
         let failed = matches!(*self.dnsmasq.service().borrow(), Service::Failed);
         match failed {
-            true => self.dnsmasq.start(),
+            true => self.dnsmasq.revive(),
             false => Ok(()),
         }
     }
