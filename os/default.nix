@@ -18,5 +18,5 @@ let
 in
 {
   inherit (evaluated) config options;
-  inherit (evaluated.config.system.build) toplevel dist;
+  inherit (evaluated.config.system.build) toplevel dist netboot;
 }

@@ -21,7 +21,7 @@
     {
       lib.image = image;
       packages.${system} = {
-        inherit (image ./hosts/vm.nix) toplevel dist;
+        inherit (image ./hosts/vm.nix) toplevel dist netboot;
         default = self.packages.${system}.dist;
       };
     };

@@ -5,6 +5,8 @@
   networking.interfaces.eth0.useDHCP = true;
   boot.initrd.kernelModules = [ "virtio_pci" "virtio_blk" "virtio_net" ];
   boot.kernelParams = [ "console=ttyS0" "panic=-1" "loglevel=4" "net.ifnames=0" "stage1.fail=reboot" ];
+  # What QEMU gives the first interface.
+  netboot.macs = [ "52:54:00:12:34:56" ];
   services.getty.autologin = [ "ttyS0" ];
   services.openssh.enable = true;
   # `cargo xtask os run` has a disk for it; where there is none there is no pool.

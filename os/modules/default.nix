@@ -10,6 +10,7 @@
   ./hierarchy.nix
   ./initrd.nix
   ./kernel.nix
+  ./netboot.nix
   ./networking.nix
   ./openssh.nix
   ./osctld.nix

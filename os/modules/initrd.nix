@@ -1,8 +1,8 @@
 # Stage 1: finds the root, and gives it to stage 2.
 #
 # On the command line: `root=/dev/…`, a device with the squashfs; `httproot=URL`,
-# where to download it from; `init=`, the system's stage 2;
-# `stage1.fail=shell|reboot`, what to do on a failure.
+# where to download it from; `netroot=SERVER,FILE`, the same by TFTP; `init=`, the
+# system's stage 2; `stage1.fail=shell|reboot`, what to do on a failure.
 { lib, config, pkgs, ... }:
 let
   inherit (lib) mkOption types;
@@ -30,11 +30,12 @@ let
     mkdir -p /lib
     ln -s ${modules}/lib/modules /lib/modules
 
-    root= httproot= init= on_failure=ask
+    root= httproot= netroot= init= on_failure=ask
     for word in $(cat /proc/cmdline); do
       case $word in
         root=*) root=''${word#root=} ;;
         httproot=*) httproot=''${word#httproot=} ;;
+        netroot=*) netroot=''${word#netroot=} ;;
         init=*) init=''${word#init=} ;;
         stage1.fail=*) on_failure=''${word#stage1.fail=} ;;
       esac
@@ -58,16 +59,24 @@ let
       modprobe $module || failed "no module $module"
     done
 
-    if [ -n "$httproot" ]; then
+    download() {
+      if [ -n "$httproot" ]; then
+        wget -O /root.squashfs "$httproot"
+      else
+        echo "fetching $netroot"
+        tftp -g -b 1428 -l /root.squashfs -r "''${netroot#*,}" "''${netroot%%,*}"
+      fi
+    }
+    if [ -n "$httproot$netroot" ]; then
       for interface in $(ls /sys/class/net); do
         [ $interface != lo ] || continue
         ip link set $interface up
         udhcpc -n -q -i $interface -s ${lease} && break
       done
       tries=0
-      until wget -O /root.squashfs "$httproot"; do
+      until download; do
         tries=$((tries + 1))
-        [ $tries -lt 3 ] || failed "cannot download $httproot"
+        [ $tries -lt 3 ] || failed "cannot download $httproot$netroot"
         sleep 2
       done
       root=/root.squashfs

@@ -42,7 +42,7 @@ const TESTS: &[&str] = &["it", "osctld"];
 /// What tests need that boot machines.
 #[derive(Debug)]
 pub struct Lab {
-    dist: PathBuf,
+    built: os::Built,
     /// Where hosts are kept that have booted.
     states: PathBuf,
     /// Tests that run in machines, as programs.
@@ -66,13 +66,13 @@ impl Lab {
 
     fn build() -> Result<Self> {
         apt::ensure(PACKAGES)?;
-        let dist = os::build(&os::Image::of_tests())?;
+        let built = os::build(&os::Image::of_tests())?;
         let states = workspace::cache().join("vm");
         fs::create_dir_all(&states).of("create", &states)?;
-        let image = fs::canonicalize(&dist).of("find", &dist)?;
+        let image = fs::canonicalize(&built.dist).of("find", &built.dist)?;
         forget_others(&states, &image)?;
         Ok(Self {
-            dist,
+            built,
             states,
             tests: tests()?,
         })
@@ -80,7 +80,8 @@ impl Lab {
 
     /// Tells it to `tests`.
     pub fn tell(&self, tests: &mut Command) {
-        tests.env("OSCTL_VM_DIST", &self.dist);
+        tests.env("OSCTL_VM_DIST", &self.built.dist);
+        tests.env("OSCTL_VM_NETBOOT", &self.built.netboot);
         tests.env("OSCTL_VM_STATES", &self.states);
         tests.env("OSCTL_VM_TESTS", &self.tests);
     }

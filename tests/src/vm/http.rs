@@ -1,10 +1,10 @@
-//! A web server for machines that fetch their root from the network: it has one
-//! file, and lives as long as its value.
+//! A web server for machines that boot from the network: it has the files of a
+//! directory, and lives as long as its value.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -18,12 +18,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `file` at every path.
-    pub fn start(file: &Path) -> Server {
+    /// Serves what is in `directory`.
+    pub fn start(directory: &Path) -> Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let ended = Arc::new(AtomicBool::new(false));
-        let file = file.to_owned();
+        let directory = directory.to_owned();
         let is_ended = Arc::clone(&ended);
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -31,7 +31,7 @@ impl Server {
                     return;
                 }
                 // A client that goes away sees to itself.
-                let _ = serve(stream, &file);
+                let _ = serve(stream, &directory);
             }
         });
         Server {
@@ -41,9 +41,9 @@ impl Server {
         }
     }
 
-    /// Where machines find the file, through QEMU's gateway.
+    /// Where machines find the directory, through QEMU's gateway.
     pub fn url(&self) -> String {
-        format!("http://10.0.2.2:{}/root.squashfs", self.port)
+        format!("http://10.0.2.2:{}", self.port)
     }
 }
 
@@ -58,15 +58,20 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: TcpStream, file: &PathBuf) -> io::Result<()> {
+fn serve(stream: TcpStream, directory: &Path) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
+    let mut request = String::new();
+    stream.read_line(&mut request)?;
     let mut line = String::new();
     while stream.read_line(&mut line)? > 2 {
         line.clear();
     }
-    let mut file = File::open(file)?;
-    let length = file.metadata()?.len();
+    let path = request.split(' ').nth(1).unwrap_or_default();
     let stream = stream.get_mut();
+    let Ok(mut file) = File::open(directory.join(path.trim_start_matches('/'))) else {
+        return stream.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n");
+    };
+    let length = file.metadata()?.len();
     write!(
         stream,
         "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n"

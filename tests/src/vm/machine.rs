@@ -12,7 +12,7 @@ use super::frame::Kind;
 use super::http::Server;
 use super::qemu::{self, Disk};
 use super::qmp::Monitor;
-use super::settings::{Root, Settings};
+use super::settings::{Netboot, Root, Settings};
 use super::state::State;
 use crate::{daemon, processes, stale, wait};
 
@@ -103,9 +103,13 @@ impl Machine {
         let directory = tempfile::Builder::new().prefix(stale::PREFIX).tempdir();
         let directory = directory.unwrap();
         stale::claim(directory.path());
-        let from_network = settings.root == Root::Network;
+        let server = match settings.root {
+            Root::Disk => None,
+            Root::Network => Some(Server::start(&dist)),
+            Root::Netboot(_) => Some(Server::start(&netboot())),
+        };
         Machine {
-            server: from_network.then(|| Server::start(&dist.join("root.squashfs"))),
+            server,
             directory,
             dist,
             settings,
@@ -140,9 +144,10 @@ impl Machine {
         let here = self.directory.path();
         let errors = File::create(here.join("qemu.log")).unwrap();
         let root = match &self.server {
-            Some(server) => format!("httproot={}", server.url()),
+            Some(server) => format!("httproot={}/root.squashfs", server.url()),
             None => "root=/dev/vda".to_owned(),
         };
+        self.serve_firmware();
         let mut command = qemu::Machine {
             dist: &self.dist,
             settings: &self.settings,
@@ -176,6 +181,33 @@ impl Machine {
             agent,
             monitor,
         });
+    }
+
+    /// Makes what the firmware fetches: the directory that is built, and before
+    /// it what is this machine's own.
+    fn serve_firmware(&self) {
+        let (Root::Netboot(how), Some(server)) = (self.settings.root, &self.server) else {
+            return;
+        };
+        let tftp = self.directory.path().join("tftp");
+        if tftp.exists() {
+            return;
+        }
+        fs::create_dir(&tftp).unwrap();
+        for entry in fs::read_dir(netboot()).unwrap() {
+            let entry = entry.unwrap();
+            std::os::unix::fs::symlink(entry.path(), tftp.join(entry.file_name())).unwrap();
+        }
+        let url = match how {
+            Netboot::Http => server.url(),
+            Netboot::Tftp => String::new(),
+        };
+        let script = format!(
+            "#!ipxe\nset netboot-url {url}\nset netboot-words osctl.agent {}\n\
+             chain boot.ipxe\n",
+            self.settings.append
+        );
+        fs::write(tftp.join("first.ipxe"), script).unwrap();
     }
 
     /// Waits for the services that tests are about, and prepares the host.
@@ -349,6 +381,12 @@ fn dist() -> Option<PathBuf> {
         return None;
     };
     Some(fs::canonicalize(dist).unwrap())
+}
+
+/// Where hosts boot from that boot from the network.
+fn netboot() -> PathBuf {
+    let directory = std::env::var_os("OSCTL_VM_NETBOOT");
+    fs::canonicalize(directory.expect("OSCTL_VM_NETBOOT")).unwrap()
 }
 
 fn listen(path: &Path) -> UnixListener {

@@ -11,4 +11,4 @@ mod state;
 
 pub use agent::Output;
 pub use machine::Machine;
-pub use settings::{Root, Settings, Wire};
+pub use settings::{Netboot, Root, Settings, Wire};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::settings::{Root, Settings, Wire};
+use super::settings::{Netboot, Root, Settings, Wire};
 
 /// The emulator.
 pub const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
@@ -63,7 +63,9 @@ impl Machine<'_> {
             // A host that is restored is another one, and its kernel learns of it:
             // it takes new random numbers.
             .args(["-device", "vmgenid,guid=auto"])
-            .args(["-nic", "user,model=virtio-net-pci", "-netdev"]);
+            .arg("-nic")
+            .arg(format!("user,model=virtio-net-pci{}", self.firmware()))
+            .arg("-netdev");
         match self.settings.wire.as_ref().map(Wire::group) {
             Some(group) => qemu.arg(format!("socket,id=wire,mcast={group},localaddr=127.0.0.1")),
             None => qemu.arg("hubport,id=wire,hubid=0"),
@@ -90,6 +92,19 @@ impl Machine<'_> {
         }
     }
 
+    /// What the network has for the firmware.
+    fn firmware(&self) -> String {
+        let Root::Netboot(how) = self.settings.root else {
+            return String::new();
+        };
+        let known = match how {
+            Netboot::Http => "",
+            Netboot::Tftp => ",mac=52:54:00:00:00:01,hostname=lab",
+        };
+        let tftp = self.here.join("tftp");
+        format!("{known},bootfile=first.ipxe,tftp={}", tftp.display())
+    }
+
     fn ports(&self, qemu: &mut Command) {
         let here = self.here.display();
         qemu.arg("-serial")
@@ -103,6 +118,10 @@ impl Machine<'_> {
     }
 
     fn boot(&self, qemu: &mut Command) {
+        if let Root::Netboot(_) = self.settings.root {
+            qemu.args(["-boot", "n"]);
+            return;
+        }
         let params = fs::read_to_string(self.dist.join("kernel-params")).unwrap();
         qemu.arg("-kernel")
             .arg(self.dist.join("bzImage"))

@@ -9,6 +9,17 @@ pub enum Root {
     Disk,
     /// The network: stage 1 downloads it.
     Network,
+    /// The network, as all else: the firmware boots it.
+    Netboot(Netboot),
+}
+
+/// How a machine boots of which nothing is given to the emulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Netboot {
+    /// Known by its address; the root comes by HTTP.
+    Http,
+    /// Known by the name that it gets by DHCP; everything comes by TFTP.
+    Tftp,
 }
 
 /// What a machine is.

@@ -6,6 +6,7 @@
 use osctl_tests::vm::{Machine, Root, Settings};
 
 mod apparmor;
+mod boot;
 mod containers;
 mod daemon;
 mod lab;

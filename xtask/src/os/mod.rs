@@ -26,7 +26,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Task {
-    /// Build kernel, initrd, squashfs and command line into target/os/dist.
+    /// Build kernel, initrd, squashfs and command line into target/os/dist, and add them to
+    /// target/os/netboot, which hosts can boot from.
     Build(Image),
     /// Boot the image under QEMU, with its serial console on this terminal.
     Run(RunArgs),
@@ -67,14 +68,15 @@ struct RunArgs {
 pub fn run(args: &Args) -> Result<()> {
     match &args.task {
         Task::Build(image) => {
-            let dist = build(image)?;
-            ui::say(dist.display().to_string());
+            let built = build(image)?;
+            ui::say(built.dist.display().to_string());
+            ui::say(built.netboot.display().to_string());
             Ok(())
         }
         Task::Run(args) => {
             apt::ensure(&[apt::QEMU])?;
-            let dist = build(&args.image)?;
-            qemu::interact(&dist, &args.machine)
+            let built = build(&args.image)?;
+            qemu::interact(&built.dist, &args.machine)
         }
         Task::Lock => lock::write(&cache().join("lock.json")),
     }
@@ -85,8 +87,17 @@ fn cache() -> PathBuf {
     workspace::cache().join("os")
 }
 
-/// Builds the image; the directory of what boots.
-pub fn build(image: &Image) -> Result<PathBuf> {
+/// Where an image is that has been built.
+#[derive(Debug)]
+pub struct Built {
+    /// Kernel, initrd, squashfs and command line.
+    pub dist: PathBuf,
+    /// Generations of hosts, as a server gives them to hosts that boot.
+    pub netboot: PathBuf,
+}
+
+/// Builds the image.
+pub fn build(image: &Image) -> Result<Built> {
     apt::require_root("build the host image: Nix works without a daemon")?;
     apt::ensure(&[apt::NIX, apt::BUSYBOX])?;
     let cache = cache();
@@ -112,7 +123,12 @@ pub fn build(image: &Image) -> Result<PathBuf> {
         }
     }
     builder.keep_slow(&out)?;
-    Ok(out)
+    let netboot = workspace::target().join("os/netboot");
+    let added = workspace::target().join("os/netboot-generation");
+    builder.build("netboot", &added)?.or_error()?;
+    let mut install = Command::new(added.join("bin/netboot-install"));
+    process::run(install.arg(&netboot), "netboot-install")?;
+    Ok(Built { dist: out, netboot })
 }
 
 /// Builds our programs and puts them, without what debuggers want, into one
