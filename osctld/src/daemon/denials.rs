@@ -21,6 +21,7 @@ pub(super) fn follow(daemon: &Arc<Daemon>) -> Result<()> {
     if !daemon.apparmor.is_active() {
         return Ok(());
     }
+    tracing::info!("containers are confined by AppArmor");
     let daemon = Arc::downgrade(daemon);
     // It sleeps in the kernel until there is something to read, and ends with the process.
     let thread = std::thread::Builder::new().name("kmsg".to_owned());

@@ -137,17 +137,10 @@ impl Stage<'_> {
         self.root.as_ref().ok_or_else(missing)
     }
 
-    fn labelled(&self) -> Labelled {
-        match self.spec.init {
-            Init::Exec { .. } => Labelled::AtExec,
-            Init::Pause => Labelled::Now,
-        }
-    }
-
     /// While `/proc` still is the host's and this process may write there.
     fn open_label(&mut self) -> Outcome {
         if self.spec.apparmor.is_some() {
-            self.label = Some(policy::open_label(&HostProc::open()?, self.labelled())?);
+            self.label = Some(policy::open_label(&HostProc::open()?, Labelled::Now)?);
         }
         Ok(())
     }
@@ -211,9 +204,10 @@ impl Stage<'_> {
         policy::restrict_capabilities(&self.spec.drop_capabilities)
     }
 
+    /// Not with the exec, which would take away that this process ends with the supervisor.
     fn set_label(&mut self) -> Outcome {
         match (self.label.take(), &self.spec.apparmor) {
-            (Some(file), Some(profile)) => policy::set_label(file, self.labelled(), profile),
+            (Some(file), Some(profile)) => policy::set_label(file, Labelled::Now, profile),
             _ => Ok(()),
         }
     }

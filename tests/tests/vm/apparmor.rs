@@ -114,6 +114,18 @@ fn all_of_a_container_has_its_profile() {
     let twice = format!("{confined}\n{confined}");
     assert_eq!(host.sh(&brought_up).ok().text(), twice);
 
+    // The end of a supervisor is that of its container, also where no daemon sees it.
+    host.sh("osctl ct stop web1; osctl ct start web1").ok();
+    let init = init_pid(&mut host, "web1");
+    let supervisor = format!("sv -w 60 stop osctld; kill -KILL $(ps -o ppid= -p {init})");
+    host.sh(&supervisor).ok();
+    let gone = wait::find(LONG, || {
+        let still = host.sh(&format!("kill -0 {init}"));
+        (still.status != 0).then_some(())
+    });
+    assert!(gone.is_some(), "init goes on without its supervisor");
+    host.sh("sv -w 120 start osctld").ok();
+
     // What was kept of the profile is damaged: it is made anew.
     host.sh("osctl ct stop web1; cd /var/lib/osctl/apparmor; truncate -s 3000 osctl.tank.web1")
         .ok();
