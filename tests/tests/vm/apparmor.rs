@@ -92,7 +92,13 @@ fn all_of_a_container_has_its_profile() {
     let Some(mut host) = host(&["web1"]) else {
         return;
     };
+    // Files in the places where a label is set do not get it instead.
+    let places = "cd /var/lib/tank/ct/web1/private/proc && mkdir -p self/attr/apparmor && \
+        touch self/attr/{current,exec} self/attr/apparmor/{current,exec}";
+    host.sh(places).ok();
     host.sh("osctl ct start web1").ok();
+    let written = "find /var/lib/tank/ct/web1/private/proc -type f -size +0";
+    assert_eq!(host.sh(written).ok().text(), "");
     let confined = "osctl.tank.web1 (enforce)";
     assert_eq!(label(&mut host, "web1"), confined);
     let own = "$b cat /proc/self/attr/apparmor/current";

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 
 use super::profile::{Class, Deny, Nesting, denials};
 
+/// Most letters that are kept of a name.
+const LONGEST: usize = 256;
+
 /// Something that a profile refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -83,7 +86,7 @@ impl Fields {
     }
 
     fn text(&self, key: &str) -> String {
-        self.get(key).escape_debug().to_string()
+        self.get(key).escape_debug().take(LONGEST).collect()
     }
 
     /// The container's profile; that of a guest's own is known by the namespace it is in.
@@ -187,6 +190,15 @@ mod tests {
             denial.rule.starts_with("audit deny /proc/sys/"),
             "{denial:?}"
         );
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let name = "/x".repeat(2000);
+        let denial = parse(&format!(
+            r#"apparmor="DENIED" operation="open" profile="osctl.t.a" name="{name}" pid=1 comm="sh""#
+        ));
+        assert_eq!(denial.unwrap().object.len(), LONGEST);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::denial::Denial;
 use crate::sync::Mutex;
 
 /// Most different denials that are kept of a profile; the oldest go.
-const KEPT: usize = 200;
+const KEPT: usize = 50;
 /// Most profiles; those that were heard of first go. More containers than a host has.
 const PROFILES: usize = 10_000;
 
