@@ -11,6 +11,7 @@ use osctl_api::names::Hostname;
 use osctl_api::net::Address;
 
 use crate::error::{Error, Result};
+use crate::lxcfs;
 use crate::network::managed_bridge::Settings;
 
 /// Where the configuration is looked for when neither it nor a run directory is named.
@@ -64,6 +65,7 @@ struct File {
     console: Console,
     network: Network,
     zfs: Zfs,
+    lxcfs: lxcfs::Settings,
 }
 
 /// ZFS of the host.
@@ -227,6 +229,8 @@ pub struct Config {
     pub bridge: Settings,
     /// Directory that has libzfs_core, when the linker does not find it.
     pub zfs_library_dir: Option<PathBuf>,
+    /// Where lxcfs is.
+    pub lxcfs: lxcfs::Settings,
 }
 
 impl Config {
@@ -275,6 +279,7 @@ impl Config {
             console: file.console,
             bridge: file.network.settings()?,
             zfs_library_dir: file.zfs.library_dir.map(absolute).transpose()?,
+            lxcfs: file.lxcfs,
             run_dir,
         })
     }

@@ -8,6 +8,7 @@ mod bridge;
 mod claims;
 mod denials;
 mod logging;
+mod lxcfs;
 mod network;
 mod notify;
 mod run;
@@ -34,6 +35,7 @@ use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::events::Hub;
 use crate::id_range::IdRange;
+use crate::lxcfs::Found;
 use crate::network::Network;
 use crate::network::book::Book;
 use crate::network::managed_bridge::ManagedBridge;
@@ -64,6 +66,8 @@ pub struct Daemon {
     pub installed: Installed,
     /// Held while host ids are given away or taken back, on whichever pool.
     pub ids: tokio::sync::Mutex<()>,
+    /// The lxcfs that serves containers, if one does.
+    pub lxcfs: watch::Sender<Option<Found>>,
     /// The default bridge.
     pub bridge: ManagedBridge,
     /// Who has which address.
@@ -114,6 +118,7 @@ impl Daemon {
             events: Hub::default(),
             pools: RwLock::default(),
             ids: tokio::sync::Mutex::default(),
+            lxcfs: watch::channel(None).0,
             bridge,
             book: Book::default(),
             claims: claims::Claims::default(),

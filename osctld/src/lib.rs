@@ -17,6 +17,7 @@ pub mod guest;
 pub mod handlers;
 pub mod id_range;
 pub mod image;
+pub mod lxcfs;
 pub mod network;
 pub mod pool;
 pub mod security;

@@ -40,6 +40,11 @@ pub const DNSMASQ: Package = Package {
     name: "dnsmasq-base",
     proof: "/usr/sbin/dnsmasq",
 };
+/// Shows containers their own limits.
+pub const LXCFS: Package = Package {
+    name: "lxcfs",
+    proof: "/usr/bin/lxcfs",
+};
 /// Shows what there is in the kernel's filters, for tests that look from outside.
 pub const NFTABLES: Package = Package {
     name: "nftables",

@@ -18,6 +18,7 @@ const PACKAGES: &[apt::Package] = &[
     apt::DNSMASQ,
     apt::NFTABLES,
     apt::IPROUTE,
+    apt::LXCFS,
     apt::APPARMOR,
 ];
 

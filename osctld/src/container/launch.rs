@@ -22,6 +22,7 @@ use crate::cgroup::Owner;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
+use crate::lxcfs::Found;
 use crate::pool::Pool;
 use crate::security::apparmor::Nesting;
 use crate::security::seccomp::Profile;
@@ -117,6 +118,7 @@ impl Container {
         mode: Mode,
     ) -> Result<(), Error> {
         self.renew_leases(daemon).await?;
+        let lxcfs = daemon.lxcfs.subscribe();
         let (spec, netifs) = {
             let (this, daemon, pool) = (Arc::clone(self), Arc::clone(daemon), Arc::clone(pool));
             blocking(move || this.prepare(&daemon, &pool, mode)).await?
@@ -137,6 +139,10 @@ impl Container {
         let run = self.await_init(daemon, link, events, start).await?;
         failpoint!("start.running");
         self.set_running(daemon, run);
+        // Who looked for containers to be repaired meanwhile did not find this one running.
+        if lxcfs.has_changed().unwrap_or(false) {
+            self.repair_lxcfs(daemon).await;
+        }
         Ok(())
     }
 
@@ -182,6 +188,10 @@ impl Container {
         let apparmor = self.confine(daemon, &config)?;
         failpoint!("start.apparmor");
         let (netifs, network_files) = self.plan_netifs(daemon, pool, &config, mode)?;
+        let lxcfs = match mode {
+            Mode::Boot => daemon.lxcfs.borrow().clone(),
+            Mode::Run => None,
+        };
         let facts = Facts {
             hold: !netifs.is_empty(),
             network_files,
@@ -199,6 +209,7 @@ impl Container {
                 .unwrap_or(u64::MAX),
             apparmor,
             seccomp,
+            lxcfs: lxcfs.as_ref().map(Found::mounts).unwrap_or_default(),
         };
         let spec = plan::spec(&config, facts, mode)?;
         note_spec(&run_dir, &spec)?;

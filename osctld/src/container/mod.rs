@@ -23,6 +23,7 @@ mod info;
 mod launch;
 mod lifecycle;
 mod logins;
+mod lxcfs;
 mod netif_change;
 mod netif_live;
 mod netifs;

@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub seccomp: Vec<Vec<u64>>,
     /// What is written into the guest for its network.
     pub network_files: Vec<spec::FileOp>,
+    /// What shows the container its own limits.
+    pub lxcfs: Vec<spec::Mount>,
     /// Init waits until it is told to go on.
     pub hold: bool,
 }
@@ -90,6 +92,8 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
     );
     let policy = own_policy(config, &facts);
     files.extend(facts.network_files);
+    let mut mounts = policy_interface(policy);
+    mounts.extend(facts.lxcfs);
     let is_masked = |path: &&&str| policy == Nesting::No || **path != POLICY_INTERFACE;
     Ok(Spec {
         version: spec::VERSION,
@@ -111,7 +115,7 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
         },
         uid_map: facts.uid_map.iter().map(mapping).collect(),
         gid_map: facts.gid_map.iter().map(mapping).collect(),
-        mounts: policy_interface(policy),
+        mounts,
         devices: nodes(config),
         rlimits: rlimits(config, facts.most_files)?,
         drop_capabilities: profile::dropped(policy),

@@ -1,6 +1,7 @@
 //! The default bridge and the containers on it: who they are is known here, what that means there.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,7 +165,7 @@ async fn revive(daemon: &Arc<Daemon>) {
 /// Waits until a process has ended.
 async fn end(running: &Running) {
     loop {
-        match watched(running) {
+        match running.pidfd.try_clone().and_then(watched) {
             Ok(watched) => return drop(watched.readable().await),
             Err(e) => {
                 tracing::error!("dnsmasq can't be watched: {e}");
@@ -174,9 +175,9 @@ async fn end(running: &Running) {
     }
 }
 
-/// Its descriptor as something that tokio can wait for: it only ever asks whether that is ready.
-fn watched(running: &Running) -> std::io::Result<UnixStream> {
-    let twin = std::os::unix::net::UnixStream::from(running.pidfd.try_clone()?);
+/// A descriptor as something that tokio can wait for: it only ever asks whether that is ready.
+pub(super) fn watched(fd: OwnedFd) -> std::io::Result<UnixStream> {
+    let twin = std::os::unix::net::UnixStream::from(fd);
     twin.set_nonblocking(true)?;
     UnixStream::from_std(twin)
 }

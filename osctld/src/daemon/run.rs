@@ -9,7 +9,7 @@ use std::time::Duration;
 use osctl_api::daemon::EventKind;
 
 use super::signals::Signals;
-use super::{Daemon, bridge, denials, logging, network, notify};
+use super::{Daemon, bridge, denials, logging, lxcfs, network, notify};
 use crate::config::Config;
 use crate::container::{self, Autostart, plan};
 use crate::error::{Error, Result};
@@ -50,6 +50,7 @@ async fn serve(config: Config) -> Result<()> {
     make_run_dirs(&daemon)?;
     network::watch(&daemon)?;
     tokio::spawn(bridge::watch(daemon.clone()));
+    tokio::spawn(lxcfs::watch(daemon.clone()));
     denials::follow(&daemon)?;
     let server = tokio::spawn(server::serve(daemon.clone(), listener));
     notify::tell("READY=1");
@@ -78,6 +79,7 @@ async fn import_pools(daemon: Arc<Daemon>) {
         tracing::error!("not all pools are imported: {}", e.chain());
     }
     bridge::settle(&daemon).await;
+    lxcfs::repair_all(&daemon).await;
     daemon.initialized.store(true, Ordering::Release);
     let pools = daemon.pools.read().len();
     notify::tell(&format!("STATUS=Pools imported: {pools}"));

@@ -17,6 +17,7 @@ mod guest_paths;
 mod guest_paths_network;
 mod inits;
 mod interrupts;
+mod lxcfs;
 mod many;
 mod names;
 mod netif_config;
