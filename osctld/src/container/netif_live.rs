@@ -42,7 +42,13 @@ impl Container {
         if steps.is_empty() {
             return Ok(());
         }
-        self.seen.lock().netifs.get_or_insert(has);
+        {
+            let mut seen = self.seen.lock();
+            if seen.run.is_none() {
+                return Err(self.has_ended());
+            }
+            seen.netifs.get_or_insert(has);
+        }
         for step in steps {
             self.take_step(&daemon, step).await?;
             failpoint!("netif.changed");
@@ -71,19 +77,24 @@ impl Container {
     }
 
     async fn take_step(self: &Arc<Self>, daemon: &Arc<Daemon>, step: Change) -> Result<(), Error> {
-        let Some(has) = self.netifs() else {
-            return Err(Error::state(format!(
-                "container {} has ended",
-                self.label()
-            )));
-        };
+        let has = self.netifs().ok_or_else(|| self.has_ended())?;
         if let Change::Remove(netif) | Change::Rename { before: netif, .. } = &step {
             self.keep_traffic(daemon, std::slice::from_ref(netif)).await;
         }
         let (network, taken) = (Arc::clone(daemon), step.clone());
-        blocking(move || network.network.change(&taken, has.netns.as_fd())).await?;
-        if let Some(has) = &mut self.seen.lock().netifs {
-            note(&mut has.wanted, &step);
+        let netns = Arc::clone(&has.netns);
+        blocking(move || network.network.change(&taken, netns.as_fd())).await?;
+        let noted = match &mut self.seen.lock().netifs {
+            Some(has) => Some(note(&mut has.wanted, &step)),
+            None => None,
+        };
+        if noted.is_none() {
+            // It ended meanwhile: what was removed then is not what there is now.
+            if let Some(left) = step.after().cloned() {
+                let network = Arc::clone(daemon);
+                blocking(move || network.network.detach(&[left])).await?;
+            }
+            return Err(self.has_ended());
         }
         match &step {
             Change::Remove(w) => self.tell_netifs(daemon, [w], Became::Down),
@@ -96,6 +107,10 @@ impl Container {
             Change::Update { .. } => {}
         }
         Ok(())
+    }
+
+    fn has_ended(&self) -> Error {
+        Error::state(format!("container {} has ended", self.label()))
     }
 
     /// Brings back an interface whose link somebody removed while its container goes on; by the
@@ -135,13 +150,7 @@ impl Container {
 
 /// What there is after a step.
 fn note(wanted: &mut Vec<Wanted>, step: &Change) {
-    let (gone, new) = match step {
-        Change::Remove(gone) => (Some(gone), None),
-        Change::Rename { before, after } | Change::Update { before, after } => {
-            (Some(before), Some(after))
-        }
-        Change::Add(new) => (None, Some(new)),
-    };
+    let (gone, new) = (step.before(), step.after());
     let at = gone.and_then(|gone| wanted.iter().position(|w| w.name == gone.name));
     match (at, new) {
         (Some(at), Some(new)) => wanted[at] = new.clone(),

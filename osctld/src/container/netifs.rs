@@ -249,7 +249,8 @@ impl Container {
     /// # Errors
     /// What could not be removed.
     pub(super) async fn take_down_netifs(&self, daemon: &Arc<Daemon>) -> Result<(), Error> {
-        let known = self.seen.lock().netifs.clone();
+        // Whoever changes them finds none from here on.
+        let known = self.seen.lock().netifs.take();
         let wanted = match &known {
             Some(netifs) => netifs.wanted.clone(),
             // Of a run that nobody saw the end of.
@@ -263,7 +264,6 @@ impl Container {
         blocking(move || network.network.detach(&gone)).await?;
         failpoint!("netif.detached");
         if known.is_some() {
-            self.seen.lock().netifs = None;
             self.tell_netifs(daemon, &wanted, Became::Down);
         }
         Ok(())

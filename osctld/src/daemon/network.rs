@@ -155,7 +155,7 @@ fn restore(daemon: &Arc<Daemon>, owner: &Owner, name: IfName, pause: Duration) {
         .find(|c| c.pool.as_str() == owner.pool && c.id.as_str() == owner.container);
     let daemon = Arc::clone(daemon);
     let Some(container) = container else {
-        tokio::spawn(let_go(daemon, name));
+        tokio::spawn(let_go(daemon, owner.clone(), name));
         return;
     };
     tokio::spawn(async move {
@@ -165,9 +165,13 @@ fn restore(daemon: &Arc<Daemon>, owner: &Owner, name: IfName, pause: Duration) {
 }
 
 /// An interface of a container that ran on after its pool was exported is gone.
-async fn let_go(daemon: Arc<Daemon>, name: IfName) {
+async fn let_go(daemon: Arc<Daemon>, owner: Owner, name: IfName) {
     let gone = blocking(move || {
         let gone = daemon.network.let_go(&name);
+        let is_known = daemon.containers().iter().any(|c| c.owner() == owner);
+        if !is_known && !daemon.network.has(&owner) {
+            daemon.book.release(&owner);
+        }
         daemon.update_bridge();
         gone
     });

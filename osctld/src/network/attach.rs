@@ -323,6 +323,11 @@ impl Network {
         self.there.lock().contains_key(host_name)
     }
 
+    /// Whether a container should have interfaces now.
+    pub fn has(&self, owner: &Owner) -> bool {
+        self.there.lock().values().any(|w| w.owner == *owner)
+    }
+
     /// The interfaces that there should be.
     pub fn there(&self) -> Vec<Wanted> {
         self.there.lock().values().cloned().collect()

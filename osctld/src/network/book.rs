@@ -217,13 +217,16 @@ impl Book {
         self.0.lock().remove(owner);
     }
 
-    /// Forgets what the containers of a pool claim.
-    pub fn release_pool(&self, pool: &str) {
+    /// Forgets what the containers of a pool claim, but for those that go on running.
+    pub fn release_pool(&self, pool: &str, runs: impl Fn(&Owner) -> bool) {
         let mut pages = self.0.lock();
         let of_pool = |(name, _): &&(String, String)| name == pool;
-        let gone: Vec<(String, String)> = pages.claims.keys().filter(of_pool).cloned().collect();
-        for (pool, container) in gone {
-            pages.remove(&Owner { pool, container });
+        let all: Vec<(String, String)> = pages.claims.keys().filter(of_pool).cloned().collect();
+        for (pool, container) in all {
+            let owner = Owner { pool, container };
+            if !runs(&owner) {
+                pages.remove(&owner);
+            }
         }
     }
 

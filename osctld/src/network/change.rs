@@ -25,6 +25,28 @@ pub enum Change {
     Add(Wanted),
 }
 
+impl Change {
+    /// The interface as it is, if it is there.
+    pub fn before(&self) -> Option<&Wanted> {
+        match self {
+            Change::Remove(before)
+            | Change::Rename { before, .. }
+            | Change::Update { before, .. } => Some(before),
+            Change::Add(_) => None,
+        }
+    }
+
+    /// The interface as it is to be, unless it goes.
+    pub fn after(&self) -> Option<&Wanted> {
+        match self {
+            Change::Add(after) | Change::Rename { after, .. } | Change::Update { after, .. } => {
+                Some(after)
+            }
+            Change::Remove(_) => None,
+        }
+    }
+}
+
 /// The steps from `before` to `after`. An interface that is in both by its name is changed; one
 /// that is not is taken for renamed when another has its hardware address.
 pub fn changes(before: &[Wanted], after: &[Wanted]) -> Vec<Change> {

@@ -16,6 +16,7 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Result, chain};
 use crate::events::Change;
 use crate::id_range::{self, Table};
+use crate::network::Owner;
 use crate::storage::{DirStorage, Storage, ZfsStorage, zfs};
 use crate::{address_set, group, user};
 
@@ -360,7 +361,8 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
     {
         let _ids = daemon.ids.lock().await;
         daemon.pools.write().remove(name.as_str());
-        daemon.book.release_pool(name.as_str());
+        let runs = |owner: &Owner| daemon.network.has(owner);
+        daemon.book.release_pool(name.as_str(), runs);
         user::settle_conflicts(daemon);
     }
     let (task_daemon, task_pool) = (daemon.clone(), pool.clone());

@@ -247,6 +247,11 @@ fn what_runs_on_of_an_exported_pool_keeps_its_network() {
     assert_answers(&host, &[lease]);
     done(&host, "pool export --force --no-stop-containers zwei");
     assert_answers(&host, &[lease]);
+    refused(
+        &host,
+        &format!("ct netif ip add a eth0 {lease}/20"),
+        "belongs to zwei:b eth0",
+    );
     // Whoever is left does not know of it.
     a.delete();
     assert_answers(&host, &[lease]);
@@ -269,5 +274,77 @@ fn what_runs_on_of_an_exported_pool_keeps_its_network() {
     b.delete();
     let links = in_host(&host, "ip -o link");
     assert!(!links.contains("osbr0"), "{links}");
+    host.assert_clean();
+}
+
+#[test]
+fn an_interface_whose_new_name_is_taken_keeps_its_old_one() {
+    let host = networked_host!();
+    let ct = host.new_ct("web1");
+    done(&host, "ct netif new routed web1 eth0");
+    done(&host, &format!("ct netif ip add web1 eth0 {V4}"));
+    let name = |ct: &Ct<'_>| netifs(ct)[0]["veth"].as_str().unwrap().to_owned();
+    // Its name on the host under another one in the container.
+    done(&host, "ct netif rename web1 eth0 wan0");
+    let taken = name(&ct);
+    done(&host, "ct netif rename web1 wan0 eth0");
+    ct.start();
+    let same = || {
+        assert_eq!(netifs(&ct)[0]["name"], "eth0");
+        assert!(ct.exec(&["test", "-e", "/sys/class/net/eth0"]).success());
+        assert_answers(&host, &[V4]);
+        let rules = in_host(&host, "nft list ruleset");
+        assert!(!rules.contains(&taken), "{rules}");
+    };
+    host.network().host.bridge(&taken);
+    refused(&host, "ct netif rename web1 eth0 wan0", "EEXIST");
+    same();
+    host.network().host.remove(&taken);
+    ct.netns().bridge("wan0");
+    refused(&host, "ct netif rename web1 eth0 wan0", "EEXIST");
+    same();
+    ct.sh("ip link del wan0");
+    done(&host, "ct netif rename web1 eth0 wan0");
+    assert_answers(&host, &[V4]);
+    ct.kill();
+    host.assert_clean();
+}
+
+#[test]
+fn a_change_while_the_container_ends_leaves_nothing() {
+    let host = networked_host!();
+    let ct = host.new_ct("web1");
+    done(&host, "ct netif new routed web1 eth0");
+    done(&host, &format!("ct netif ip add web1 eth0 {V4}"));
+    for round in 0..8 {
+        ct.start();
+        std::thread::scope(|scope| {
+            let changing = scope.spawn(|| {
+                for n in 0..20 {
+                    let new = format!("ct netif new routed web1 eth{}", n + 1);
+                    // It may be stopped by then, or have gone while it was done.
+                    drop(osctl(&host, &new));
+                }
+            });
+            // At another moment each time.
+            for _ in 0..round {
+                netifs(&ct);
+            }
+            ct.kill();
+            changing.join().unwrap();
+        });
+        let rules = in_host(&host, "nft list ruleset");
+        assert!(!rules.contains("web1-"), "{rules}");
+        host.assert_clean();
+        for netif in netifs(&ct) {
+            let name = netif["name"].as_str().unwrap();
+            if name != "eth0" {
+                done(&host, &format!("ct netif del web1 {name}"));
+            }
+        }
+    }
+    ct.start();
+    assert_answers(&host, &[V4]);
+    ct.kill();
     host.assert_clean();
 }
