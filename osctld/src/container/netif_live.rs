@@ -84,11 +84,14 @@ impl Container {
         let (network, taken) = (Arc::clone(daemon), step.clone());
         let netns = Arc::clone(&has.netns);
         blocking(move || network.network.change(&taken, netns.as_fd())).await?;
-        let noted = match &mut self.seen.lock().netifs {
-            Some(has) => Some(note(&mut has.wanted, &step)),
-            None => None,
+        let goes_on = match &mut self.seen.lock().netifs {
+            Some(has) => {
+                note(&mut has.wanted, &step);
+                true
+            }
+            None => false,
         };
-        if noted.is_none() {
+        if !goes_on {
             // It ended meanwhile: what was removed then is not what there is now.
             if let Some(left) = step.after().cloned() {
                 let network = Arc::clone(daemon);
