@@ -70,8 +70,10 @@ impl Tree {
             return Ok(());
         };
         match file::write(&dir.join("cgroup.kill"), "1") {
-            // Its last process ended meanwhile, and whoever saw that removed it.
-            Err(_) if !dir.is_dir() => return Ok(()),
+            // Its last process ended meanwhile, and whoever saw that removed it, or is about to.
+            Err(e) if !dir.is_dir() || e.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {
+                return Ok(());
+            }
             other => other?,
         }
         if events::wait(&dir, "populated", "0", deadline)? {
