@@ -34,7 +34,8 @@ in
       # Containers outlive it.
       killMode = "process";
       run = "exec osctld";
-      check = "exec osctl ping > /dev/null 2>&1";
+      # It is ready once it knows its containers.
+      check = "osctl --json ping 2> /dev/null | grep -q '\"initialized\": *true'";
     };
   };
 }

@@ -17,7 +17,7 @@ fn boots() {
     let Some(mut host) = Machine::boot(Settings::default()) else {
         return;
     };
-    // Waits for the daemon's check, which is `osctl ping`.
+    // Waits for the daemon's check.
     host.sh("sv -w 120 start osctld").ok();
     host.run(&["osctl", "ping"]).ok();
     assert_eq!(host.sh("cat /run/runit/level").ok().text(), "default");
