@@ -43,9 +43,9 @@ pub struct Args {
     /// Only the tests, without the checks before them.
     #[arg(long)]
     no_check: bool,
-    /// Without virtual machines: their tests say that they are skipped.
+    /// In virtual machines too, whose tests are skipped otherwise.
     #[arg(long)]
-    no_vm: bool,
+    vm: bool,
     /// Arguments of the test runner, such as a part of the names of tests.
     #[arg(
         value_name = "ARGUMENT",
@@ -69,9 +69,9 @@ pub fn run(args: &Args) -> Result<()> {
     for image in IMAGES {
         template::ensure(image)?;
     }
-    let lab = match args.no_vm {
-        true => None,
-        false => Lab::ensure()?,
+    let lab = match args.vm {
+        true => Lab::ensure()?,
+        false => None,
     };
     runner(&["--workspace"], &args.runner, lab.as_ref())
 }
