@@ -19,6 +19,7 @@ impl Container {
         let Some(run) = self.run().filter(|run| run.mode == Mode::Boot) else {
             return;
         };
+        let _repairing = self.repairing.lock().await;
         let pid = run.init_pid;
         let read = blocking(move || {
             use std::io::Read;

@@ -71,6 +71,8 @@ pub struct Container {
     holder: Mutex<Option<&'static str>>,
     seen: Mutex<Seen>,
     state: channel::Sender<State>,
+    /// Held while its lxcfs mounts are looked at and changed: two at once would mount twice.
+    repairing: tokio::sync::Mutex<()>,
 }
 
 /// What is known of a container right now.
@@ -163,6 +165,7 @@ impl Container {
                 netifs: None,
             }),
             state: channel::Sender::new(state),
+            repairing: tokio::sync::Mutex::default(),
         })
     }
 
