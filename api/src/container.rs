@@ -99,6 +99,11 @@ pub struct New {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
+    /// Most bytes that its files may take, with suffix k, m, g or t for multiples of 1024; on pools
+    /// of ZFS
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
 }
 
 /// Delete a container and its data
@@ -156,6 +161,10 @@ pub struct List {
     #[arg(skip)]
     #[serde(default)]
     pub stats: bool,
+    /// Read the space that data take on the disk, and its bound, as far as the pool knows
+    #[arg(skip)]
+    #[serde(default)]
+    pub space: bool,
 }
 
 /// Show one container
@@ -601,6 +610,9 @@ pub struct Set {
     /// Limit of memory
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<MemoryLimit>,
+    /// Most bytes that its files may take; on pools of ZFS
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
     /// User attributes to set
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
@@ -622,6 +634,7 @@ impl Set {
             distribution: None,
             cpu_limit: None,
             memory_limit: None,
+            quota: None,
             attrs: BTreeMap::new(),
         }
     }
@@ -661,6 +674,8 @@ pub enum Setting {
     CpuLimit,
     /// Remove the limit of memory.
     MemoryLimit,
+    /// Remove the bound of what its files may take.
+    Quota,
 }
 
 /// Return settings of a container to their defaults
@@ -1009,6 +1024,15 @@ pub struct Container {
     /// Limit of swap, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_limit: Option<u64>,
+    /// Most bytes that its files may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_quota: Option<u64>,
+    /// Bytes on the disk that deleting it would free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_used: Option<u64>,
+    /// Bytes that its files take on the disk, shared ones too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_referenced: Option<u64>,
     /// Memory in use, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,

@@ -17,6 +17,7 @@ pub mod net;
 pub mod netif;
 pub mod pool;
 pub mod session;
+pub mod size;
 pub mod user;
 pub mod wire;
 

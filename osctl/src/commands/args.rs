@@ -2,8 +2,6 @@
 
 use osctl_api::container::{CpuLimit, MemoryLimit};
 
-use crate::ui::human;
-
 // no doc comments on the structs: clap would make them the text of the commands
 
 #[allow(missing_docs)]
@@ -30,10 +28,10 @@ impl From<CpuLimitArgs> for CpuLimit {
 #[derive(Debug, Clone, clap::Args)]
 pub struct MemoryLimitArgs {
     /// Bytes of memory, with suffix k, m, g or t for multiples of 1024
-    #[arg(value_parser = human::parse_size)]
+    #[arg(value_parser = osctl_api::size::parse)]
     pub memory: u64,
     /// Bytes of swap; none unless told
-    #[arg(value_parser = human::parse_size)]
+    #[arg(value_parser = osctl_api::size::parse)]
     pub swap: Option<u64>,
 }
 

@@ -132,6 +132,9 @@ pub const CONTAINER_STATS: &[&str] = &[
     "oom_kills",
 ];
 
+/// Those that take a question to the pools.
+pub const CONTAINER_SPACE: &[&str] = &["disk_quota", "disk_used", "disk_referenced"];
+
 /// Containers.
 pub static CONTAINER: Table = Table {
     fields: &[
@@ -166,6 +169,9 @@ pub static CONTAINER: Table = Table {
         number("cpu_limit"),
         field("memory_limit", Kind::Bytes),
         field("swap_limit", Kind::Bytes),
+        field("disk_quota", Kind::Bytes),
+        field("disk_used", Kind::Bytes),
+        field("disk_referenced", Kind::Bytes),
         field("memory", Kind::Bytes),
         field("memory_pct", Kind::Percent),
         field("cpu_us", Kind::Micros),

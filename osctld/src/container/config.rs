@@ -200,6 +200,8 @@ impl Config {
                 Setting::Seccomp => self.seccomp = None,
                 Setting::CpuLimit => self.cpu_limit = None,
                 Setting::MemoryLimit => self.memory_limit = None,
+                // The pool keeps it.
+                Setting::Quota => {}
             }
         }
         for name in &unset.attrs {

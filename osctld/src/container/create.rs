@@ -13,6 +13,7 @@ use osctl_api::container::State;
 use osctl_api::names::{GroupPath, Name};
 
 use super::config::{Config, Distribution};
+use super::settings::quota;
 use super::{Container, blocking};
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -144,7 +145,13 @@ async fn build(
         let found = populate(&pool, &id, source.as_deref(), &limits, &progress, &cancel)?;
         failpoint!("create.data");
         let config = Config::new(user, group, distribution(&params, found)?);
-        let kept = config.check().and_then(|()| pool.save_container(&id, &config, 1));
+        let bounded = match params.quota {
+            Some(bytes) => quota(&pool, &id, Some(bytes)),
+            None => Ok(()),
+        };
+        let kept = bounded
+            .and_then(|()| config.check())
+            .and_then(|()| pool.save_container(&id, &config, 1));
         if let Err(error) = kept {
             // Nothing was told about this data yet: it goes the way of deleted containers.
             if let Err(left) = pool.storage.trash(id.as_str()) {

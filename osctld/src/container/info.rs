@@ -1,5 +1,7 @@
 //! A container as clients see it.
 
+use std::collections::BTreeMap;
+
 use osctl_api::container as api;
 
 use osctl_api::netif::{Gateway, Netif, Traffic};
@@ -8,6 +10,7 @@ use super::Container;
 use super::netif::Bridged;
 use crate::cgroup::Sampler;
 use crate::daemon::Daemon;
+use crate::error::chain;
 use crate::network::host_name;
 use crate::pool::Pool;
 use crate::security::apparmor::Noted;
@@ -135,6 +138,9 @@ impl Container {
             cpu_limit: config.cpu_limit.map(|l| l.percent),
             memory_limit: config.memory_limit.map(|l| l.memory),
             swap_limit: config.memory_limit.and_then(|l| l.swap),
+            disk_quota: None,
+            disk_used: None,
+            disk_referenced: None,
             memory: stats.memory,
             memory_pct: stats.memory_pct,
             cpu_us: stats.cpu_us,
@@ -152,18 +158,40 @@ pub fn list(daemon: &Daemon, wanted: &api::List) -> Vec<api::Container> {
     let mut sampler = wanted.stats.then(Sampler::new);
     let mut containers = Vec::new();
     for pool in daemon.all_pools() {
+        let mut of_pool = Vec::new();
         for container in pool.containers() {
             if matches(wanted, &container) {
-                containers.push(container.info(daemon, &pool, sampler.as_mut()));
+                of_pool.push(container.info(daemon, &pool, sampler.as_mut()));
             }
         }
+        if wanted.space && !of_pool.is_empty() {
+            add_space(&pool, &mut of_pool);
+        }
+        containers.append(&mut of_pool);
     }
     containers
 }
 
+/// Tells the space that containers of a pool take, as far as the pool knows: it is asked once.
+fn add_space(pool: &Pool, containers: &mut [api::Container]) {
+    let space = pool.storage.space().unwrap_or_else(|e| {
+        tracing::warn!(pool = %pool.name, "does not tell its space: {}", chain(&e));
+        BTreeMap::new()
+    });
+    for info in containers {
+        if let Some(space) = space.get(info.id.as_str()) {
+            info.disk_quota = space.quota;
+            info.disk_used = Some(space.used);
+            info.disk_referenced = Some(space.referenced);
+        }
+    }
+}
+
 /// One container, with its usage. Blocks.
 pub fn show(daemon: &Daemon, pool: &Pool, container: &Container) -> api::Container {
-    container.info(daemon, pool, Some(&mut Sampler::new()))
+    let mut info = container.info(daemon, pool, Some(&mut Sampler::new()));
+    add_space(pool, std::slice::from_mut(&mut info));
+    info
 }
 
 /// Whether a container is one of those that a listing asks for.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use osctl_api::container as api;
+use osctl_api::names::Name;
 use osctl_runtime::control::Request as Ask;
 
 use super::config::{Config, parse_limit};
@@ -13,6 +14,8 @@ use crate::cgroup::{CpuLimit, MemoryLimit, Param, Tree, Version};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::guest;
+use crate::pool::Pool;
+use crate::storage;
 
 fn bad_limit(e: crate::cgroup::Error) -> Error {
     Error::invalid_with("a limit can't be set", e)
@@ -37,6 +40,20 @@ fn limits(config: &Config) -> Result<Vec<Param>, Error> {
         params.push(param(p)?);
     }
     Ok(params)
+}
+
+/// Bounds what a container's files may take, in bytes. Blocks.
+///
+/// # Errors
+/// `Unsupported` on a pool without quotas; `Backend`.
+pub(super) fn quota(pool: &Pool, id: &Name, bytes: Option<u64>) -> Result<(), Error> {
+    let cannot = format!("cannot set the quota of container {}:{id}", pool.name);
+    pool.storage
+        .set_quota(id.as_str(), bytes)
+        .map_err(|e| match e {
+            storage::Error::Unsupported(why) => Error::unsupported(format!("{cannot}: {why}")),
+            e => Error::backend(cannot, e),
+        })
 }
 
 fn param(p: &api::Cgparam) -> Result<Param, Error> {
@@ -97,12 +114,17 @@ impl Container {
     pub async fn set(self: &Arc<Self>, set: api::Set) -> Result<(), Error> {
         self.judge(Request::Configure, "configure")?;
         let _hold = self.hold("ct set")?;
+        let quota = set.quota;
         let change = |config: &mut Config| {
             config.set(set)?;
             seccomp(config).map(drop)
         };
         let (before, after) = self.reconfigure(change).await?;
-        self.apply(&before, &after).await
+        self.apply(&before, &after).await?;
+        match quota {
+            Some(bytes) => self.set_quota(Some(bytes)).await,
+            None => Ok(()),
+        }
     }
 
     /// Returns what `unset` names to its default, also while it runs.
@@ -118,7 +140,18 @@ impl Container {
                 Ok(())
             })
             .await?;
-        self.apply(&before, &after).await
+        self.apply(&before, &after).await?;
+        match unset.settings.contains(&api::Setting::Quota) {
+            true => self.set_quota(None).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Bounds what its files may take, in bytes; the pool keeps that.
+    async fn set_quota(self: &Arc<Self>, bytes: Option<u64>) -> Result<(), Error> {
+        let (_daemon, pool) = self.home()?;
+        let id = self.id.clone();
+        blocking(move || quota(&pool, &id, bytes)).await
     }
 
     /// Replaces, adds or removes raw cgroup parameters.

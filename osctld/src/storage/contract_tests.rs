@@ -31,19 +31,22 @@ impl Pool for FakeStorage {
 }
 
 struct ZfsPool {
-    storage: ZfsStorage,
+    /// There until the pool is destroyed: it has the pool open.
+    storage: Option<ZfsStorage>,
     dataset: String,
 }
 
 impl Pool for ZfsPool {
     fn storage(&self) -> &dyn Storage {
-        &self.storage
+        self.storage.as_ref().unwrap()
     }
 }
 
 impl Drop for ZfsPool {
     fn drop(&mut self) {
-        self.storage.close();
+        if let Some(storage) = self.storage.take() {
+            storage.close();
+        }
         if let Err(e) = zfs::destroy(&self.dataset) {
             println!("{} stays: {}", self.dataset, super::text(&e));
         }
@@ -64,7 +67,10 @@ impl ZfsPool {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let dataset = format!("{parent}/test-{}-{next}", std::process::id());
         let storage = ZfsStorage::install(&dataset).unwrap();
-        Some(ZfsPool { storage, dataset })
+        Some(ZfsPool {
+            storage: Some(storage),
+            dataset,
+        })
     }
 }
 
@@ -116,6 +122,9 @@ fn create_list_rename_trash() {
         s.complete("a").unwrap();
         assert_eq!(s.list().unwrap(), ["a", "b"]);
         assert!(s.exists("a").unwrap() && !s.exists("c").unwrap());
+        for _ in 0..2 {
+            s.ensure_mounted("a").unwrap();
+        }
         assert!(s.rootfs("a").unwrap().join("etc/text").is_file());
         assert!(s.rootfs("a").unwrap().starts_with(s.path()));
         assert!(s.rootfs("a").unwrap().starts_with(s.dataset("a").unwrap()));
@@ -132,6 +141,7 @@ fn create_list_rename_trash() {
         s.trash("c").unwrap();
         assert!(matches!(s.trash("c"), Err(Error::NotFound(_))));
         assert!(matches!(s.open_rootfs("c"), Err(Error::NotFound(_))));
+        assert!(matches!(s.ensure_mounted("c"), Err(Error::NotFound(_))));
         assert!(matches!(s.complete("c"), Err(Error::NotFound(_))));
         assert!(matches!(
             s.usage("c", Watch::none()),
@@ -180,6 +190,7 @@ fn an_empty_root_directory_is_roots() {
     use std::os::unix::fs::MetadataExt;
     for_each(|s| {
         s.create("a", &mut |_| Ok(())).unwrap();
+        s.ensure_mounted("a").unwrap();
         let meta = std::fs::metadata(s.rootfs("a").unwrap()).unwrap();
         assert_eq!(meta.mode() & 0o7777, 0o755);
         assert_eq!(meta.uid(), nix::unistd::geteuid().as_raw());

@@ -11,6 +11,7 @@ mod containers;
 mod daemon;
 mod lab;
 mod pools;
+mod zfs;
 
 #[test]
 fn boots() {

@@ -26,6 +26,7 @@ impl Verb for Ls {
         }
         self.params.pool = cx.pool.clone();
         self.params.stats = view.uses(tables::CONTAINER_STATS);
+        self.params.space = view.uses(tables::CONTAINER_SPACE);
         let rows = view.call(cx, &self.params, "containers")?;
         view.print_list(cx, rows)
     }

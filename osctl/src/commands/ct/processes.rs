@@ -13,7 +13,6 @@ use crate::failure::{DONE, FAILED, Failure, Outcome};
 use crate::list::{ListOptions, ShowOptions, View};
 use crate::order::compare;
 use crate::tree::Verb;
-use crate::ui::human;
 use crate::ui::table::Kind;
 
 /// List processes of containers
@@ -78,7 +77,7 @@ impl std::str::FromStr for Condition {
         })?;
         let number = match field.kind {
             Kind::Text | Kind::List | Kind::State => None,
-            Kind::Bytes => Some(human::parse_size(value).map_err(|e| e.to_string())?),
+            Kind::Bytes => Some(osctl_api::size::parse(value).map_err(|e| e.to_string())?),
             _ => Some(
                 value
                     .parse()

@@ -21,6 +21,7 @@ pub const NODES: &[Node] = &[
     verb::<SetDistribution>(&["distribution"]),
     verb::<SetCpuLimit>(&["cpu-limit"]),
     verb::<SetMemoryLimit>(&["memory-limit"]),
+    verb::<SetQuota>(&["quota"]),
     verb::<SetAttr>(&["attr"]),
 ];
 
@@ -215,6 +216,24 @@ pub struct SetMemoryLimit {
 impl Verb for SetMemoryLimit {
     fn run(self, cx: &mut Context) -> Outcome {
         set(cx, self.id, |p| p.memory_limit = Some(self.limit.into()))
+    }
+}
+
+/// Bound what the files of a container may take, on a pool of ZFS
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct SetQuota {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    id: Ref,
+    /// Bytes, with suffix k, m, g or t for multiples of 1024
+    #[arg(value_name = "SIZE", value_parser = osctl_api::size::parse)]
+    quota: u64,
+}
+
+impl Verb for SetQuota {
+    fn run(self, cx: &mut Context) -> Outcome {
+        set(cx, self.id, |p| p.quota = Some(self.quota))
     }
 }
 

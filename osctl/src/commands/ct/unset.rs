@@ -18,6 +18,7 @@ pub const NODES: &[Node] = &[
     verb::<UnsetSeccomp>(&["seccomp"]),
     verb::<UnsetCpuLimit>(&["cpu-limit"]),
     verb::<UnsetMemoryLimit>(&["memory-limit"]),
+    verb::<UnsetQuota>(&["quota"]),
     verb::<UnsetAttr>(&["attr"]),
 ];
 
@@ -66,6 +67,8 @@ settings! {
     UnsetCpuLimit => CpuLimit;
     /// Remove the limit of memory of a container
     UnsetMemoryLimit => MemoryLimit;
+    /// Remove the bound of what the files of a container may take
+    UnsetQuota => Quota;
 }
 
 /// Remove a user attribute of a container

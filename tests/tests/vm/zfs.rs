@@ -1,0 +1,172 @@
+//! Pools of ZFS on the real thing: the contract of storage, containers from image to trash.
+
+use std::fs;
+use std::time::Instant;
+
+use osctl_tests::Rootfs;
+use osctl_tests::vm::{Machine, Settings};
+
+/// A pool of ZFS on a disk of its own. There is no udev: a partition appears at once, a whole disk
+/// would be waited for.
+const POOL: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
+    sfdisk -q /dev/vdb <<< 'label: gpt
+,' && zpool create -O compression=off tank /dev/vdb1";
+/// Imports it again after a boot.
+const IMPORT: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
+    zpool import -N -d /dev -o cachefile=none tank";
+
+fn settings(prepare: &str) -> Settings {
+    Settings {
+        disks: vec![3072],
+        prepare: format!("{POOL} {prepare}"),
+        ..Settings::default()
+    }
+}
+
+/// A host with a pool of ours, and a minimal image in `/tmp/minimal.tar`.
+fn host() -> Option<Machine> {
+    let mut host = Machine::ready(settings("&& osctl pool install tank"))?;
+    push_image(&mut host);
+    Some(host)
+}
+
+fn push_image(host: &mut Machine) {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("minimal.tar");
+    Rootfs::minimal().write(&image);
+    host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
+}
+
+fn says(host: &mut Machine, script: &str) -> String {
+    host.sh(script).ok().text()
+}
+
+/// Waits until nothing is left in the trash.
+fn wait_for_trash(host: &mut Machine) {
+    let empty = "zfs list -Hro name tank/trash | wc -l";
+    let script = format!(
+        "for i in $(seq 120); do [ $({empty}) = 1 ] && exit; sleep 0.5; done; zfs list -r tank; exit 1"
+    );
+    host.sh(&script).ok();
+}
+
+#[test]
+fn storage_keeps_its_contract() {
+    let Some(tests) = std::env::var_os("OSCTL_TEST_OSCTLD") else {
+        println!("skipped: OSCTL_TEST_OSCTLD names no program of osctld's tests");
+        return;
+    };
+    let Some(mut host) = Machine::ready(settings("")) else {
+        return;
+    };
+    host.push("/tmp/tests", 0o755, &fs::read(tests).unwrap());
+    let output = host.sh(
+        "OSCTL_TEST_DATASET=tank /tmp/tests --nocapture --test-threads 2 storage::contract 2>&1",
+    );
+    let text = output.text();
+    println!("{text}");
+    assert_eq!(output.status, 0);
+    assert!(text.contains("on zfs") && !text.contains("skipped"));
+    // Nothing is left of them.
+    assert_eq!(says(&mut host, "zfs list -Hro name tank"), "tank");
+    assert_eq!(says(&mut host, "grep -c ' zfs ' /proc/mounts"), "1");
+}
+
+#[test]
+fn containers_are_clones_of_an_image() {
+    let Some(mut host) = host() else {
+        return;
+    };
+    let host = &mut host;
+    assert_eq!(
+        says(host, "osctl pool ls -H -o name,backend,dataset,path")
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        ["tank", "zfs", "tank", "/tank"]
+    );
+    let new = "osctl ct new --from-archive /tmp/minimal.tar";
+    says(host, &format!("{new} web1"));
+    let begun = Instant::now();
+    says(host, &format!("{new} --quota 1g web2"));
+    println!("a clone took {:?}", begun.elapsed());
+    let origins = says(host, "zfs list -Hro origin tank/ct | sort | uniq -c");
+    assert!(origins.contains("2 tank/repository/"), "{origins}");
+    let space = "osctl --parsable ct ls -H -o id,disk_quota,disk_referenced";
+    let space = says(host, space);
+    let fields: Vec<&str> = space.split_whitespace().collect();
+    assert_eq!(fields[..2], ["web1", "-"], "{space}");
+    assert_eq!(fields[3..5], ["web2", "1073741824"], "{space}");
+    assert_eq!(fields[2], fields[5], "both are the image: {space}");
+    // Neither is mounted before it is needed.
+    assert_eq!(says(host, "grep -c ' /tank/ct/' /proc/mounts; true"), "0");
+    says(host, "osctl ct start web1 && osctl ct start web2");
+    let id = "osctl ct exec web1 /bin/busybox stat -c %u:%g:%a /";
+    assert_eq!(says(host, id), "0:0:755");
+    assert_eq!(says(host, "stat -c %u /tank/ct/web1/private/bin"), "0");
+    says(
+        host,
+        "osctl ct exec web1 /bin/busybox sh -c 'echo mine > /mine'",
+    );
+    assert_ne!(
+        host.sh("osctl ct exec web2 /bin/busybox cat /mine").status,
+        0
+    );
+
+    // A quota holds at once, for itself only, and is lifted again.
+    says(host, "osctl ct set quota web1 16m");
+    let fill = |id: &str| {
+        format!("osctl ct exec {id} /bin/busybox dd if=/dev/urandom of=/fill bs=1M count=24 2>&1")
+    };
+    let full = host.sh(&format!(
+        "{}; osctl ct exec web1 /bin/busybox sync",
+        fill("web1")
+    ));
+    assert!(full.text().contains("quota"), "{}", full.text());
+    says(host, &fill("web2"));
+    assert_eq!(
+        says(host, "osctl --parsable ct show -o disk_quota -H web1"),
+        (16 << 20).to_string()
+    );
+    says(host, "osctl ct exec web1 /bin/busybox rm /fill");
+    says(host, "osctl ct unset quota web1");
+    says(host, &fill("web1"));
+
+    // A new name takes its data along.
+    says(
+        host,
+        "osctl ct stop web1 && osctl ct mv web1 web3 && osctl ct start web3",
+    );
+    assert_eq!(says(host, "osctl ct cat web3 /mine"), "mine");
+    assert_eq!(
+        says(host, "ls /tank/ct")
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        ["web2", "web3"]
+    );
+
+    // One that is busy goes at once, and is destroyed when it is not.
+    says(
+        host,
+        "cd /tank/ct/web2/private && { tail -f /dev/null > /dev/null 2>&1 & echo $! > /tmp/tail; }",
+    );
+    says(host, "osctl ct del --force web2");
+    assert_eq!(says(host, "osctl ct ls -H -o id"), "web3");
+    assert_eq!(says(host, "ls /tank/ct"), "web3");
+    assert!(says(host, "zfs list -Hro name tank/trash").contains("tank/trash/web2."));
+    says(host, "kill $(cat /tmp/tail)");
+    wait_for_trash(host);
+
+    // Out and in again, and everything is taken out of the file tree.
+    says(host, "osctl ct stop web3 && osctl pool export tank");
+    assert_eq!(
+        says(host, "grep ' zfs ' /proc/mounts | cut -d' ' -f2"),
+        "/tank"
+    );
+    says(host, "zpool export tank");
+    says(host, IMPORT);
+    says(host, "osctl pool import tank && osctl ct start web3");
+    assert_eq!(says(host, "osctl ct cat web3 /mine"), "mine");
+    says(host, "osctl ct del --force web3");
+    wait_for_trash(host);
+    assert_eq!(says(host, "osctl pool ls -H -o problems"), "-");
+}
