@@ -14,6 +14,8 @@ use osctl_linux::process;
 use osctl_runtime::spec::{CreateTarget, Mount, MountAttributes, MountSource};
 use serde::Deserialize;
 
+use crate::security::paths;
+
 /// What there may be of it, below its directory and at the same place in a container.
 const FILES: &[&str] = &[
     "proc/cpuinfo",
@@ -129,11 +131,15 @@ pub fn repair(mountinfo: &str, now: Option<&Found>) -> (Vec<PathBuf>, Vec<Mount>
     for file in FILES {
         let target = Path::new("/").join(file);
         let wanted = now.filter(|found| found.files.contains(file));
-        // The last one is on top. What else may be there is the guest's own affair.
-        let top = mountinfo
+        let there: Vec<Line<'_>> = mountinfo
             .lines()
             .filter_map(parse)
-            .rfind(|m| m.target == target);
+            .filter(|m| m.target == target)
+            .collect();
+        // The list is not in the order in which they lie on each other.
+        let top = there
+            .iter()
+            .find(|m| !there.iter().any(|o| o.parent == m.id));
         match top {
             Some(top) if top.fstype == FSTYPE => {
                 if wanted.is_some_and(|found| found.device == top.device) {
@@ -141,27 +147,33 @@ pub fn repair(mountinfo: &str, now: Option<&Found>) -> (Vec<PathBuf>, Vec<Mount>
                 }
                 stale.push(target);
             }
-            Some(_) => continue,
-            None => {}
+            // What hides the kernel's file is ours, as a start has it; else it is the guest's affair.
+            Some(_) if !paths::MASKED.iter().any(|m| target == Path::new(m)) => continue,
+            _ => {}
         }
         missing.extend(wanted.map(|found| found.mount(file)));
     }
     (stale, missing)
 }
 
-struct Line {
+struct Line<'m> {
+    id: &'m str,
+    parent: &'m str,
     target: PathBuf,
     device: u64,
     fstype: String,
 }
 
 /// One line of mountinfo; proc_pid_mountinfo(5).
-fn parse(line: &str) -> Option<Line> {
+fn parse(line: &str) -> Option<Line<'_>> {
     let mut fields = line.split(' ');
-    let (major, minor) = fields.nth(2)?.split_once(':')?;
+    let (id, parent) = (fields.next()?, fields.next()?);
+    let (major, minor) = fields.next()?.split_once(':')?;
     let target = fields.nth(1)?.into();
     let fstype = fields.skip_while(|f| *f != "-").nth(1)?.to_owned();
     Some(Line {
+        id,
+        parent,
         target,
         device: rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?),
         fstype,
@@ -202,6 +214,24 @@ mod tests {
         assert_eq!(targets(repair(&all, Some(&later))), (meminfo(), meminfo()));
         assert_eq!(targets(repair(&all, None)), (meminfo(), vec![]));
         assert_eq!(targets(repair(NONE, None)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_on_top_is_told_by_what_it_is_on_and_masks_are_no_obstacle() {
+        // As a start makes it: the tree from the host is older than the mask that it is put on.
+        let below = "40 30 0:5 /null /proc/slabinfo ro - tmpfs dev rw\n";
+        let old = "33 40 0:45 /proc/slabinfo /proc/slabinfo ro - fuse.lxcfs lxcfs rw\n";
+        let all = format!("{NONE}{old}{below}");
+        let slabinfo = || vec!["/proc/slabinfo".to_owned()];
+        let (now, later) = (found(45, &["proc/slabinfo"]), found(46, &["proc/slabinfo"]));
+        assert_eq!(targets(repair(&all, Some(&now))), (vec![], vec![]));
+        assert_eq!(
+            targets(repair(&all, Some(&later))),
+            (slabinfo(), slabinfo())
+        );
+        assert_eq!(targets(repair(&all, None)), (slabinfo(), vec![]));
+        let masked = format!("{NONE}{below}");
+        assert_eq!(targets(repair(&masked, Some(&now))), (vec![], slabinfo()));
     }
 
     #[test]

@@ -125,6 +125,12 @@ fn a_container_sees_its_own_limits_whoever_dies() {
 
     lxcfs.kill();
     assert_kernels(&ct);
+    // None of its files is left behind, which would give errors.
+    wait::until("all are the kernel's", || {
+        ct.sh("cat /proc/self/mountinfo")
+            .lines()
+            .all(|l| !l.contains("lxcfs"))
+    });
     // What starts now is not kept waiting by the dead one.
     let other = limited(&host, "web2");
     other.start();
