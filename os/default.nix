@@ -1,11 +1,14 @@
 # The host image: evaluates the modules with a configuration.
 #
-# `pkgs` and `lib` come from either package set; nothing below this file names
-# nixpkgs. The answer's `config.system.build` holds what can be built.
+# `pkgs` and `lib` come from either package set; no module names nixpkgs. The answer's `config.system.build` holds what can be built.
 {
   lib ? import ./lib,
-  pkgs,
-  configuration ? { },
+  # For `nix-build os -A dist`, where NIX_PATH has nixpkgs.
+  pkgs ? import ./packages/nixpkgs.nix {
+    pkgs = import <nixpkgs> { };
+    source = ./..;
+  },
+  configuration ? ./hosts/vm.nix,
 }:
 let
   evaluated = lib.evalModules {

@@ -14,7 +14,7 @@
           inherit configuration;
           pkgs = import ./packages/nixpkgs.nix {
             pkgs = nixpkgs.legacyPackages.${system};
-            source = self + "/..";
+            source = ./..;
           };
         };
     in

@@ -3,18 +3,25 @@
   ./activation.nix
   ./apparmor.nix
   ./assertions.nix
+  ./bird2.nix
   ./cgroups.nix
+  ./chrony.nix
   ./dist.nix
+  ./dnsmasq.nix
   ./etc.nix
   ./getty.nix
   ./hierarchy.nix
   ./initrd.nix
   ./kernel.nix
+  ./lxcfs.nix
   ./netboot.nix
   ./networking.nix
+  ./nftables.nix
+  ./node-exporter.nix
   ./openssh.nix
   ./osctld.nix
   ./power.nix
+  ./rsyslog.nix
   ./runit.nix
   ./stage-2.nix
   ./sysctl.nix

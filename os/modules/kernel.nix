@@ -14,6 +14,7 @@ let
     rm $out/lib/modules/$version/modules.{dep,alias,symbols,builtin.alias,softdep,devname}{,.bin} 2> /dev/null || true
     depmod -b $out -C /dev/null $version
   '';
+  load = ''while read module; do modprobe "$module" || echo "no module $module"; done < /etc/modules-load'';
 in
 {
   options.boot = {
@@ -50,9 +51,9 @@ in
       mkdir -p /lib
       ln -sfn ${config.system.build.modules}/lib/modules /lib/modules
       echo ${pkgs.kmod}/bin/modprobe > /proc/sys/kernel/modprobe
+      [ ! -e /run/runit/level ] || { ${load}; }
     '';
-    runit.stage1 = lib.mkBefore ''
-      while read module; do modprobe "$module" || echo "no module $module"; done < /etc/modules-load
-    '';
+    system.activationScripts.modules.deps = [ "etc" ];
+    runit.stage1 = lib.mkBefore "${load}\n";
   };
 }

@@ -69,10 +69,8 @@ in
         text = lib.concatMapStrings (it: "nameserver ${it}\n") cfg.nameservers;
       };
     };
-    runit.stage1 = ''
-      echo ${cfg.hostName} > /proc/sys/kernel/hostname
-      ip link set lo up
-    '';
+    system.activationScripts.hostname.text = "echo ${cfg.hostName} > /proc/sys/kernel/hostname";
+    runit.stage1 = "ip link set lo up";
     runit.services = lib.mkMerge [
       {
         networking = {
@@ -103,7 +101,7 @@ in
         lib.nameValuePair "dhcp-${name}" {
           runlevels = [ "rescue" "default" ];
           run = ''
-            until [ -e /run/runit/done/networking ]; do sleep 0.2; done
+            sv -w 60 start /run/runit/service/networking > /dev/null || exit 1
             exec ${pkgs.busybox}/bin/busybox udhcpc -f -i ${name} -s ${lease}
           '';
           check = "ip -4 addr show dev ${name} scope global | grep -q inet";

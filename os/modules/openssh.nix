@@ -27,6 +27,7 @@ in
     runit.services.sshd = {
       runlevels = [ "rescue" "default" ];
       killMode = "process";
+      restartTriggers = [ config.environment.etc."ssh/sshd_config".source ];
       run = ''
         mkdir -p /run/sshd
         [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key

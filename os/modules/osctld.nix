@@ -33,9 +33,10 @@ in
     runit.services.osctld = {
       # Containers outlive it.
       killMode = "process";
-      run = "exec osctld";
+      run = "exec ${cfg.package}/bin/osctld";
+      restartTriggers = [ config.environment.etc."osctl/osctld.toml".source ];
       # It is ready once it knows its containers.
-      check = "osctl --json ping 2> /dev/null | grep -q '\"initialized\": *true'";
+      check = "${cfg.package}/bin/osctl --json ping 2> /dev/null | grep -q '\"initialized\": *true'";
     };
   };
 }

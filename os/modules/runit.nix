@@ -5,84 +5,72 @@ let
   inherit (config.runit) services;
   levels = [ "single" "rescue" "default" ];
 
-  service = {
-    options = {
-      runlevels = mkOption {
-        type = types.listOf (types.enum levels);
-        default = [ "default" ];
-        description = "In which runlevels it runs.";
-      };
-      run = mkOption { type = types.lines; description = "Script that becomes the service."; };
-      finish = mkOption { type = types.lines; default = ""; description = "Script that runs after its end."; };
-      check = mkOption {
-        type = types.lines;
-        default = "";
-        description = "Script that succeeds once the service is ready; `sv start` waits for it.";
-      };
-      oneShot = mkOption {
-        type = types.bool;
-        default = false;
-        description = "It is done when `run` has ended, and stays down.";
-      };
-      killMode = mkOption {
-        type = types.enum [ "control-group" "process" ];
-        default = "control-group";
-        description = "Whether what it leaves behind is killed with it.";
-      };
-      onChange = mkOption {
-        type = types.enum [ "restart" "reload" "ignore" ];
-        default = "restart";
-        description = "What is done when another system has another `run`.";
-      };
-      reloadMethod = mkOption {
-        type = types.str;
-        default = "reload";
-        description = "Command of sv(8) that reloads it.";
-      };
-      control = mkOption {
-        type = types.attrsOf types.lines;
-        default = { };
-        description = "Scripts by letter that runsv(8) runs in place of sending a signal.";
-      };
-      log.enable = mkOption {
-        type = types.bool;
-        default = true;
-        description = "Whether its output goes to /var/log/NAME, else to the console.";
-      };
-    };
-  };
-
   script = name: text: pkgs.writeScript "sv-${name}" "#!${pkgs.runtimeShell}\nexport PATH=/run/current-system/sw/bin\n${text}\n";
-  enter = name: ''
-    mkdir -p /sys/fs/cgroup/system/${name}
-    echo $$ > /sys/fs/cgroup/system/${name}/cgroup.procs
-    exec 2>&1
+  group = name: "/sys/fs/cgroup/system/${name}";
+  run = name: it: ''
+    mkdir -p ${group name}
+    echo $$ > ${group name}/cgroup.procs
+    ${lib.optionalString (it.log.enable && it.log.logStandardError) "exec 2>&1"}
+    ${if it.oneShot then once name it.run else it.run}
   '';
-  done = name: ''
-
+  # What is done stays up, so that it can be waited for, stopped and run anew
+  # as any other service.
+  once = name: text: ''
+    rm -f /run/runit/done/${name}
+    # Not `( … ) || exit`, in which -e does nothing.
+    (
+    set -e
+    ${text}
+    )
+    [ $? = 0 ] || exit 1
     mkdir -p /run/runit/done
     touch /run/runit/done/${name}
-    exec sv once /run/runit/service/${name}
+    exec sleep infinity
   '';
-  leave = name: it: it.finish + lib.optionalString (it.killMode == "control-group") ''
-
-    echo 1 > /sys/fs/cgroup/system/${name}/cgroup.kill
-  '';
-  directory = name: it: lib.mapAttrs' (file: text: lib.nameValuePair "runit/services/${name}/${file}" { source = script "${name}-${baseNameOf file}" text; }) (
-    { run = enter name + (if it.oneShot then "(\nset -e\n${it.run}\n) || exit 1" else it.run) + lib.optionalString it.oneShot (done name); }
-    // lib.optionalAttrs (leave name it != "") { finish = leave name it; }
-    // lib.optionalAttrs (it.check != "" || it.oneShot) {
-      check = if it.check != "" then it.check else "[ -e /run/runit/done/${name} ]";
-    }
-    // lib.mapAttrs' (letter: text: lib.nameValuePair "control/${letter}" text) it.control
-    // lib.optionalAttrs it.log.enable { "log/run" = "mkdir -p /var/log/${name}\nexec svlogd -tt /var/log/${name}"; }
+  finish = name: it: lib.concatStringsSep "\n" (
+    lib.optional it.oneShot "rm -f /run/runit/done/${name}"
+    ++ lib.optional (it.finish != "") it.finish
+    ++ lib.optional (it.killMode == "control-group") "echo 1 > ${group name}/cgroup.kill"
   );
+  check = name: it: if it.oneShot && it.check == "" then "[ -e /run/runit/done/${name} ]" else it.check;
+  # Scripts with a text, by their places in the service's directory.
+  scripts =
+    name: it:
+    lib.filterAttrs (_: text: text != "") (
+      {
+        run = run name it;
+        finish = finish name it;
+        check = check name it;
+        "log/run" = lib.optionalString it.log.enable (logger name it.log);
+      }
+      // lib.mapAttrs' (letter: text: lib.nameValuePair "control/${letter}" text) it.control
+    );
+  logger = name: log: if log.run != "" then log.run else ''
+    mkdir -p /var/log/${name}
+    ln -sfn ${pkgs.writeText "log-${name}" (logConfig log)} /var/log/${name}/config
+    exec svlogd -tt /var/log/${name}
+  '';
+  logConfig = log: lib.concatMapStrings (line: line + "\n") (
+    [ "s${toString log.maxFileSize}" "n${toString log.logFiles}" ]
+    ++ lib.optional (log.minLogFiles != 0) "N${toString log.minLogFiles}"
+    ++ lib.optional (log.timeout != 0) "t${toString log.timeout}"
+    ++ lib.optional (log.sendTo != "") "${if log.sendOnly then "U" else "u"}${log.sendTo}"
+    ++ lib.optional (log.linePrefix != "") "p${log.linePrefix}"
+  );
+  directory = name: it: lib.mapAttrs' (
+    file: text: lib.nameValuePair "runit/services/${name}/${file}" { source = script "${name}-${baseNameOf file}" text; }
+  ) (scripts name it);
   inLevel = level: lib.attrNames (lib.filterAttrs (_: it: lib.elem level it.runlevels) services);
+  # One line for each: its name, `onChange`, `reloadMethod`, and what makes it
+  # another service when it changes.
+  table = lib.concatStrings (lib.mapAttrsToList (
+    name: it: "${name} ${it.onChange} ${it.reloadMethod} ${builtins.hashString "sha256" (toString it.restartTriggers)}\n"
+  ) services);
 in
 {
   options.runit = {
     services = mkOption {
-      type = types.attrsOf (types.submodule service);
+      type = types.attrsOf (types.submodule (import ./runit-service.nix { inherit lib levels; }));
       default = { };
       description = "Services.";
     };
@@ -142,6 +130,10 @@ in
       text = ''
         mkdir -p /run/runit/service
         ln -sfn /run/runit/service /etc/service
+        # Services that there are no longer leave only what was linked here.
+        for service in /etc/runit/services/*; do
+          [ -e $service/run ] || [ -L /run/runit/service/''${service##*/} ] || rm -rf $service
+        done
         for service in ${toString (lib.attrNames services)}; do
           mkdir -p /run/runit/supervise/$service
           ln -sfn /run/runit/supervise/$service /etc/runit/services/$service/supervise
@@ -152,8 +144,6 @@ in
         done
       '';
     };
-    system.build.services = pkgs.writeText "services.json" (
-      builtins.toJSON (lib.mapAttrs (_: it: { inherit (it) onChange reloadMethod; }) services)
-    );
+    system.build.services = pkgs.writeText "services" table;
   };
 }

@@ -2,6 +2,7 @@
 { lib, config, ... }:
 let
   inherit (lib) mkOption types;
+  apply = "sysctl -q -e -p /etc/sysctl.conf || echo 'not all kernel parameters are set'";
 in
 {
   options.boot.kernel.sysctl = mkOption {
@@ -38,6 +39,11 @@ in
     environment.etc."sysctl.conf".text = lib.concatStrings (
       lib.mapAttrsToList (name: value: lib.optionalString (value != null) "${name} = ${toString value}\n") config.boot.kernel.sysctl
     );
-    runit.stage1 = "sysctl -q -e -p /etc/sysctl.conf || echo 'not all kernel parameters are set'";
+    runit.stage1 = apply;
+    # At boot they are set once all modules are there.
+    system.activationScripts.sysctl = {
+      deps = [ "modules" ];
+      text = "[ ! -e /run/runit/level ] || {\n${apply}\n}";
+    };
   };
 }

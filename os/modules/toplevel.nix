@@ -25,15 +25,18 @@ in
           ${config.system.activate}
         '';
         inherit (config.boot) init;
-        passAsFile = [ "activate" "init" ];
+        switch = "#!${pkgs.runtimeShell}\n" + builtins.readFile ./switch-to-configuration.sh;
+        passAsFile = [ "activate" "init" "switch" ];
+        installBootLoader = config.system.build.installBootLoader or "";
         inherit (config.system.build) etc services modules;
         sw = config.system.path;
       }
       ''
-        mkdir -p $out
+        mkdir -p $out/bin
         sed "s,@out@,$out,g" "$activatePath" > $out/activate
         sed "s,@out@,$out,g" "$initPath" > $out/init
-        chmod +x $out/activate $out/init
+        sed "s,@out@,$out,g; s,@installBootLoader@,$installBootLoader,g" "$switchPath" > $out/bin/switch-to-configuration
+        chmod +x $out/activate $out/init $out/bin/switch-to-configuration
         ln -s $etc/etc $out/etc
         ln -s $sw $out/sw
         ln -s $services $out/services

@@ -18,6 +18,7 @@ let
   packages = [
     "apparmor-parser"
     "bash"
+    "bird2"
     "busybox"
     "chrony"
     "coreutils"
@@ -38,12 +39,15 @@ let
     "jq"
     "kmod"
     "less"
+    "lxcfs"
     "nftables"
     "openssh"
     # The workspace's programs: osctl, osctld, osctl-runtime.
     "osctl"
     "procps"
+    "prometheus-node-exporter"
     "psmisc"
+    "rsyslog"
     "runit"
     "squashfsTools"
     "util-linux"

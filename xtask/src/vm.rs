@@ -43,6 +43,8 @@ const TESTS: &[&str] = &["it", "osctld"];
 #[derive(Debug)]
 pub struct Lab {
     built: os::Built,
+    /// The system that a running host is switched to.
+    next: PathBuf,
     /// Where hosts are kept that have booted.
     states: PathBuf,
     /// Tests that run in machines, as programs.
@@ -67,12 +69,14 @@ impl Lab {
     fn build() -> Result<Self> {
         apt::ensure(PACKAGES)?;
         let built = os::build(&os::Image::of_tests())?;
+        let next = os::build_next()?;
         let states = workspace::cache().join("vm");
         fs::create_dir_all(&states).of("create", &states)?;
         let image = fs::canonicalize(&built.dist).of("find", &built.dist)?;
         forget_others(&states, &image)?;
         Ok(Self {
             built,
+            next,
             states,
             tests: tests()?,
         })
@@ -82,6 +86,7 @@ impl Lab {
     pub fn tell(&self, tests: &mut Command) {
         tests.env("OSCTL_VM_DIST", &self.built.dist);
         tests.env("OSCTL_VM_NETBOOT", &self.built.netboot);
+        tests.env("OSCTL_VM_NEXT", &self.next);
         tests.env("OSCTL_VM_STATES", &self.states);
         tests.env("OSCTL_VM_TESTS", &self.tests);
     }

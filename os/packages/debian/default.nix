@@ -79,6 +79,7 @@ let
     runtimeShell = builders.shell;
     apparmor-parser = deb "apparmor";
     bash = deb "bash";
+    bird2 = deb "bird2";
     busybox = deb "busybox-static";
     cacert = deb "ca-certificates";
     chrony = deb "chrony";
@@ -100,13 +101,19 @@ let
     jq = deb "jq";
     kmod = deb "kmod";
     less = deb "less";
+    lxcfs = deb "lxcfs";
     nftables = deb "nftables";
     openssh = builders.symlinkJoin {
       name = "openssh";
       paths = map deb [ "openssh-server" "openssh-client" ];
     };
     procps = deb "procps";
+    prometheus-node-exporter = builders.runCommand "node-exporter" { } ''
+      mkdir -p $out/bin
+      ln -s ${deb "prometheus-node-exporter"}/bin/prometheus-node-exporter $out/bin/node_exporter
+    '';
     psmisc = deb "psmisc";
+    rsyslog = deb "rsyslog";
     runit = deb "runit";
     squashfsTools = deb "squashfs-tools";
     util-linux = builders.symlinkJoin {
@@ -134,6 +141,9 @@ let
 
     # Our programs are built on Debian, and Debian's name files by FHS paths.
     hierarchy = {
+      # libfuse executes these.
+      "/bin/mount" = "${deb "mount"}/bin/mount";
+      "/bin/umount" = "${deb "mount"}/bin/umount";
       "/lib64/ld-linux-x86-64.so.2" = "${libc}/lib/ld-linux-x86-64.so.2";
       "/lib/x86_64-linux-gnu" = "${libc}/lib";
       "/usr/lib/x86_64-linux-gnu" = "${set.zfsLibraries}/lib";

@@ -1,6 +1,7 @@
 //! Virtual machines that boot the host image, and what tests do with them.
 
 mod agent;
+mod closure;
 pub mod frame;
 mod http;
 mod machine;

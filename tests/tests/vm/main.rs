@@ -12,6 +12,7 @@ mod daemon;
 mod lab;
 mod pools;
 mod zfs;
+mod switch;
 
 #[test]
 fn boots() {

@@ -1,6 +1,8 @@
 //! `cargo xtask os`: builds the host image from Debian's packages with Nix, and
 //! boots it. Owns the order of the steps, the cache's place and our programs.
 
+#[cfg(test)]
+mod evaluation;
 mod index;
 mod lock;
 mod nix;
@@ -98,6 +100,27 @@ pub struct Built {
 
 /// Builds the image.
 pub fn build(image: &Image) -> Result<Built> {
+    build_attributes(image, &[("dist", "dist"), ("netboot", "netboot-generation")])?;
+    let os = workspace::target().join("os");
+    let netboot = os.join("netboot");
+    let mut install = Command::new(os.join("netboot-generation/bin/netboot-install"));
+    process::run(install.arg(&netboot), "netboot-install")?;
+    let dist = os.join("dist");
+    Ok(Built { dist, netboot })
+}
+
+/// Builds the system that tests switch a running host to.
+pub fn build_next() -> Result<PathBuf> {
+    let image = Image {
+        configuration: "os/hosts/vm-next.nix".into(),
+        release: false,
+    };
+    build_attributes(&image, &[("toplevel", "next")])?;
+    Ok(workspace::target().join("os/next"))
+}
+
+/// Builds attributes, each of which is then at a name below `target/os`.
+fn build_attributes(image: &Image, attributes: &[(&str, &str)]) -> Result<()> {
     apt::require_root("build the host image: Nix works without a daemon")?;
     apt::ensure(&[apt::NIX, apt::BUSYBOX])?;
     let cache = cache();
@@ -113,22 +136,22 @@ pub fn build(image: &Image) -> Result<Built> {
         programs: &programs,
         lock: &lock,
     };
-    let out = workspace::target().join("os/dist");
-    match builder.build("dist", &out)? {
-        nix::Built::Yes => {}
-        nix::Built::ArchiveIsGone => {
-            ui::step("the mirror has other versions by now");
-            lock::write(&lock)?;
-            builder.build("dist", &out)?.or_error()?;
+    for (attribute, name) in attributes {
+        let out = workspace::target().join("os").join(name);
+        match builder.build(attribute, &out)? {
+            nix::Built::Yes => {}
+            nix::Built::ArchiveIsGone => {
+                ui::step("the mirror has other versions by now");
+                lock::write(&lock)?;
+                builder.build(attribute, &out)?.or_error()?;
+            }
+        }
+        // The others are of the same parts.
+        if *attribute == "dist" {
+            builder.keep_slow(&out)?;
         }
     }
-    builder.keep_slow(&out)?;
-    let netboot = workspace::target().join("os/netboot");
-    let added = workspace::target().join("os/netboot-generation");
-    builder.build("netboot", &added)?.or_error()?;
-    let mut install = Command::new(added.join("bin/netboot-install"));
-    process::run(install.arg(&netboot), "netboot-install")?;
-    Ok(Built { dist: out, netboot })
+    Ok(())
 }
 
 /// Builds our programs and puts them, without what debuggers want, into one

@@ -1,0 +1,80 @@
+# What the tests switch the host of `vm.nix` to: the services of the modules
+# that it does not have, and one of each kind that runit may be asked for.
+{ lib, ... }:
+{
+  imports = [ ./vm.nix ];
+  services.getty.autologin = lib.mkForce [ ];
+  services.openssh.port = 2222;
+  boot.kernel.sysctl."vm.swappiness" = lib.mkForce 7;
+  boot.kernelModules = [ "dummy" ];
+  networking.interfaces.br1 = {
+    ipv4.addresses = [ { address = "192.0.2.1"; prefixLength = 24; } ];
+    ipv6.addresses = [ { address = "2001:db8::1"; prefixLength = 64; } ];
+  };
+  networking.bridges.br1.interfaces = [ "eth1" ];
+  networking.hosts."192.0.2.77" = [ "seven" ];
+  networking.nftables = {
+    enable = true;
+    tables.host = {
+      family = "inet";
+      content = "chain input { type filter hook input priority 0; policy accept; tcp dport 9 counter drop; }";
+    };
+  };
+  services.rsyslogd = {
+    enable = true;
+    forward = [ "127.0.0.1:6514" ];
+  };
+  services.chrony = {
+    enable = true;
+    servers = [ "198.51.100.2" ];
+  };
+  services.dnsmasq = {
+    enable = true;
+    settings = {
+      interface = "br1";
+      address = [ "/a.test/192.0.2.8" "/b.test/192.0.2.9" ];
+    };
+  };
+  services.bird2 = {
+    enable = true;
+    config = ''
+      protocol device { }
+      protocol kernel { ipv4 { export all; }; }
+      protocol static { ipv4; route 203.0.113.0/24 blackhole; }
+    '';
+  };
+  services.prometheus.exporters.node = {
+    enable = true;
+    listenAddress = "127.0.0.1";
+    disabledCollectors = [ "zfs" ];
+  };
+  virtualisation.lxc.lxcfs.enable = true;
+  runit.services = {
+    # What it starts ends with it.
+    leaves = {
+      run = "sleep 4001 & exec sleep 4000";
+      finish = "echo finished >> /run/leaves";
+    };
+    # And what this one starts does not.
+    keeps = {
+      killMode = "process";
+      run = "sleep 4003 & exec sleep 4002";
+    };
+    once = {
+      oneShot = true;
+      run = ''
+        echo begun >> /run/once
+        [ ! -e /run/once.fails ]
+        echo done >> /run/once
+      '';
+    };
+    logs = {
+      run = "echo out; echo err >&2; exec sleep 4004";
+      log = { linePrefix = "prefixed "; maxFileSize = 5000; };
+    };
+    single = {
+      runlevels = [ "single" ];
+      run = "exec sleep 4005";
+    };
+  };
+}
