@@ -41,7 +41,7 @@ fn hosts_are_evaluated_with_the_names_of_nixpkgs() {
     holds("tests/hosts.nix");
     let nixpkgs = workspace::root().join("os/tests/nixpkgs");
     let path = format!("nixpkgs={}", nixpkgs.display());
-    for attribute in ["toplevel", "dist"] {
+    for attribute in ["toplevel", "dist", "netboot"] {
         if let Some(derivation) = ask(&["-I", &path, "--attr", attribute], "") {
             assert!(derivation.contains("-osctl-host-"), "{derivation}");
         }
