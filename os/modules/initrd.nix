@@ -1,8 +1,10 @@
 # Stage 1: finds the root, and gives it to stage 2.
 #
-# On the command line: `root=/dev/…`, a device with the squashfs; `httproot=URL`,
-# where to download it from; `netroot=SERVER,FILE`, the same by TFTP; `init=`, the
-# system's stage 2; `stage1.fail=shell|reboot`, what to do on a failure.
+# On the command line: `root=`, a device with the squashfs, as `/dev/…`, `LABEL=…`
+# or `UUID=…`; with `nolive`, one with a file system that has the store and is
+# kept; `httproot=URL`, where to download the squashfs from; `netroot=SERVER,FILE`,
+# the same by TFTP; `init=`, the system's stage 2; `stage1.fail=shell|reboot`, what
+# to do on a failure.
 { lib, config, pkgs, ... }:
 let
   inherit (lib) mkOption types;
@@ -30,13 +32,14 @@ let
     mkdir -p /lib
     ln -s ${modules}/lib/modules /lib/modules
 
-    root= httproot= netroot= init= on_failure=ask
+    root= httproot= netroot= init= live=1 on_failure=ask
     for word in $(cat /proc/cmdline); do
       case $word in
         root=*) root=''${word#root=} ;;
         httproot=*) httproot=''${word#httproot=} ;;
         netroot=*) netroot=''${word#netroot=} ;;
         init=*) init=''${word#init=} ;;
+        nolive) live= ;;
         stage1.fail=*) on_failure=''${word#stage1.fail=} ;;
       esac
     done
@@ -83,25 +86,37 @@ let
     fi
 
     # Devices appear on their own time and nothing here tells when.
+    present() {
+      case $root in
+        LABEL=* | UUID=*) device=$(findfs "$root" 2> /dev/null) ;;
+        *) device=$root; [ -e "$root" ] ;;
+      esac
+    }
     tries=0
-    until [ -e "$root" ]; do
+    until present; do
       tries=$((tries + 1))
       [ $tries -lt 300 ] || failed "there is no root $root"
       sleep 0.1
     done
 
-    mount -t tmpfs -o mode=755,size=75% root /mnt
-    mkdir -p /mnt/nix/store /mnt/nix/.ro /mnt/nix/.rw
-    if [ -b "$root" ]; then
-      mount -t squashfs -o ro $root /mnt/nix/.ro || failed "cannot mount $root"
+    if [ -z "$live" ]; then
+      mount -o rw "$device" /mnt || failed "cannot mount $root"
+      mkdir -p /mnt/nix /mnt/proc /mnt/sys /mnt/dev
+      rm -rf /mnt/nix/.osctl
     else
-      mv $root /mnt/nix/.root.squashfs
-      mount -o loop,ro -t squashfs /mnt/nix/.root.squashfs /mnt/nix/.ro || failed "cannot mount $root"
+      mount -t tmpfs -o mode=755,size=75% root /mnt
+      mkdir -p /mnt/nix/store /mnt/nix/.ro /mnt/nix/.rw
+      if [ -b "$device" ]; then
+        mount -t squashfs -o ro "$device" /mnt/nix/.ro || failed "cannot mount $root"
+      else
+        mv "$device" /mnt/nix/.root.squashfs
+        mount -o loop,ro -t squashfs /mnt/nix/.root.squashfs /mnt/nix/.ro || failed "cannot mount $root"
+      fi
+      mount -t tmpfs -o mode=755,size=${config.boot.initrd.storeOverlaySize} rw /mnt/nix/.rw
+      mkdir /mnt/nix/.rw/upper /mnt/nix/.rw/work
+      mount -t overlay overlay -o lowerdir=/mnt/nix/.ro,upperdir=/mnt/nix/.rw/upper,workdir=/mnt/nix/.rw/work \
+        /mnt/nix/store || failed "cannot mount the store"
     fi
-    mount -t tmpfs -o mode=755,size=${config.boot.initrd.storeOverlaySize} rw /mnt/nix/.rw
-    mkdir /mnt/nix/.rw/upper /mnt/nix/.rw/work
-    mount -t overlay overlay -o lowerdir=/mnt/nix/.ro,upperdir=/mnt/nix/.rw/upper,workdir=/mnt/nix/.rw/work \
-      /mnt/nix/store || failed "cannot mount the store"
     [ ! -d /osctl ] || mv /osctl /mnt/nix/.osctl
     [ -x "/mnt$init" ] || failed "there is no $init in $root"
     umount /sys /dev

@@ -115,6 +115,8 @@ in
             ${config.runit.stage3}
             sv -w 30 force-stop /run/runit/service/* > /dev/null
             sync
+            # A root that is kept; what is left of processes may still write to it.
+            mount -o remount,ro / 2> /dev/null
             echo "the host goes down"
           '';
         }

@@ -14,19 +14,16 @@ use super::qemu::{self, Disk};
 use super::qmp::Monitor;
 use super::settings::{Netboot, Root, Settings};
 use super::state::State;
-use crate::{daemon, processes, stale, wait};
+use crate::{processes, stale, wait};
 
 /// Longest that anything in an emulated machine may take: it is there to end
 /// what hangs, on a machine that is busy with other things.
-const DEADLINE: Duration = Duration::from_secs(300);
-
-/// How many lines of the console a failure shows.
-const SHOWN: usize = 60;
+pub(super) const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A machine; its power is cut when this is dropped, and nothing is left.
 #[derive(Debug)]
 pub struct Machine {
-    directory: tempfile::TempDir,
+    pub(super) directory: tempfile::TempDir,
     dist: PathBuf,
     settings: Settings,
     disks: Vec<Disk>,
@@ -41,6 +38,7 @@ pub(super) struct Running {
     qemu: Child,
     pub(super) agent: UnixStream,
     monitor: Monitor,
+    pub(super) keyboard: Option<UnixStream>,
 }
 
 /// Makes a disk of a size in MiB.
@@ -73,13 +71,23 @@ impl Machine {
         Some(machine)
     }
 
-    fn booted(dist: PathBuf, settings: Settings) -> Machine {
+    /// One that is off, with empty disks.
+    pub fn new(settings: Settings) -> Option<Machine> {
+        Some(Machine::blank(dist()?, settings))
+    }
+
+    fn blank(dist: PathBuf, settings: Settings) -> Machine {
         let mut machine = Machine::off(dist, settings);
         let here = machine.directory.path().to_owned();
         machine.add_disks(&here);
         if let Some(size) = machine.settings.pool {
             blank(&here.join(qemu::POOL), size);
         }
+        machine
+    }
+
+    fn booted(dist: PathBuf, settings: Settings) -> Machine {
+        let mut machine = Machine::blank(dist, settings);
         machine.start();
         machine
     }
@@ -127,6 +135,17 @@ impl Machine {
             let format = "raw";
             self.disks.push(Disk { path, format });
         }
+    }
+
+    /// Words to add to the kernel's command line from the next start on.
+    pub fn set_words(&mut self, words: &str) {
+        words.clone_into(&mut self.settings.append);
+    }
+
+    /// Switches the machine on, without waiting for anything.
+    #[track_caller]
+    pub fn switch_on(&mut self) {
+        self.power_on(None);
     }
 
     /// Switches the machine on and waits for its agent.
@@ -180,6 +199,7 @@ impl Machine {
             qemu,
             agent,
             monitor,
+            keyboard: None,
         });
     }
 
@@ -312,7 +332,13 @@ impl Machine {
     #[track_caller]
     fn go_down(&mut self, command: &str) {
         assert!(self.sh(command).ok().stdout.is_empty());
-        let mut running = self.running.take().unwrap();
+        self.ends();
+    }
+
+    /// Waits until the machine powers off or reboots by itself.
+    #[track_caller]
+    pub fn ends(&mut self) {
+        let mut running = self.running.take().expect("the machine is off");
         // QEMU ends at a reboot, too.
         let ended = processes::ended(running.qemu.id(), DEADLINE);
         if !ended {
@@ -321,7 +347,7 @@ impl Machine {
         let status = running.qemu.wait().unwrap();
         assert!(
             ended && status.success(),
-            "{command}: the host does not go down:\n{}",
+            "the host does not go down:\n{}",
             self.console()
         );
     }
@@ -336,24 +362,6 @@ impl Machine {
         let running = self.running.as_mut().expect("the machine is off");
         let status = running.monitor.command("query-status", &json!({}));
         status["status"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Waits until the console shows `text`, for as long as the machine is on.
-    #[track_caller]
-    pub fn console_shows(&mut self, text: &str) {
-        let path = self.directory.path().join("console");
-        let shown = wait::find(DEADLINE, || {
-            let console = fs::read(&path).unwrap_or_default();
-            String::from_utf8_lossy(&console)
-                .contains(text)
-                .then_some(())
-        });
-        assert!(shown.is_some(), "no {text:?}:\n{}", self.console());
-    }
-
-    /// The last lines of the console.
-    pub fn console(&self) -> String {
-        daemon::tail(&self.directory.path().join("console"), SHOWN)
     }
 
     pub(super) fn errors(&self) -> String {

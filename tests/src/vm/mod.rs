@@ -2,6 +2,7 @@
 
 mod agent;
 mod closure;
+mod console;
 pub mod frame;
 mod http;
 mod machine;

@@ -107,9 +107,11 @@ impl Machine<'_> {
 
     fn ports(&self, qemu: &mut Command) {
         let here = self.here.display();
-        qemu.arg("-serial")
-            .arg(format!("file:{here}/console"))
-            .arg("-chardev")
+        qemu.arg("-chardev")
+            .arg(format!(
+                "socket,id=console,path={here}/keyboard,server=on,wait=off,logfile={here}/console"
+            ))
+            .args(["-serial", "chardev:console", "-chardev"])
             .arg(format!("socket,id=agent,path={here}/agent"))
             .args(["-device", "virtio-serial-pci", "-device"])
             .arg("virtserialport,chardev=agent,name=osctl.agent")

@@ -83,3 +83,58 @@ fn a_generation_is_added_to_those_that_are_served() {
         assert!(file.is_file() && file.len() > 1 << 20);
     }
 }
+
+#[test]
+fn an_installed_host_keeps_what_it_writes() {
+    let settings = Settings {
+        disks: vec![1024],
+        append: "runlevel=rescue".to_owned(),
+        ..Settings::default()
+    };
+    let Some(mut host) = Machine::boot(settings) else {
+        return;
+    };
+    let uuid = "5b0b8d3c-0d8c-4a0f-9f0e-2a1c3b4d5e6f";
+    host.sh(&format!(
+        "mkfs.ext4 -q -L installed -U {uuid} /dev/vdb && mkdir /d && mount /dev/vdb /d &&
+        mkdir -p /d/nix/store && cp -a /nix/.ro/*-* /d/nix/store/ && umount /d"
+    ))
+    .ok();
+    host.power_off();
+    // The last word counts; before it is that of a live host.
+    host.set_words("root=LABEL=installed nolive");
+    host.start();
+    let mut says = |script: &str| host.sh(script).ok().text();
+    assert_eq!(says("findmnt -no SOURCE,FSTYPE /"), "/dev/vdb ext4");
+    says("sv -w 240 start osctld && osctl ping");
+    says("echo kept > /root/f && [ ! -e /nix/.ro ]");
+    host.power_off();
+    host.set_words(&format!("root=UUID={uuid} nolive runlevel=rescue"));
+    host.start();
+    assert_eq!(host.pull("/root/f"), b"kept\n");
+    // It went down in order.
+    let journal = host.sh("dmesg | grep -i 'recovery complete'");
+    assert_eq!(journal.text(), "");
+}
+
+#[test]
+fn who_sits_at_the_console_is_asked_what_to_do_without_a_root() {
+    let settings = Settings {
+        append: "root=LABEL=nowhere stage1.fail=ask".to_owned(),
+        ..Settings::default()
+    };
+    let Some(mut host) = Machine::new(settings) else {
+        return;
+    };
+    host.switch_on();
+    host.console_shows("stage 1: there is no root LABEL=nowhere");
+    host.console_shows("s: shell, r: reboot?");
+    host.types("s\n");
+    host.types("echo sum $((40 + 2))\n");
+    host.console_shows("sum 42");
+    host.types("exit\n");
+    // It is asked again; the shell would have eaten what came before.
+    host.console_shows("exit\r\ns: shell, r: reboot?");
+    host.types("r\n");
+    host.ends();
+}

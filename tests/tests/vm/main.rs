@@ -11,8 +11,8 @@ mod containers;
 mod daemon;
 mod lab;
 mod pools;
-mod zfs;
 mod switch;
+mod zfs;
 
 #[test]
 fn boots() {
