@@ -185,6 +185,14 @@ impl Rootfs {
         }
         archive.finish().flush().unwrap();
     }
+
+    /// It as a tar archive.
+    pub fn archive(&self) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rootfs.tar");
+        self.write(&path);
+        fs::read(path).unwrap()
+    }
 }
 
 fn applets() -> &'static [String] {

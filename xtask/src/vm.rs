@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::check::cargo;
 use crate::error::{FileContext as _, Result};
+use crate::process::{Program, Stop};
 use crate::{apt, os, process, test, ui, workspace};
 
 /// Arguments of `cargo xtask vm`.
@@ -31,6 +32,13 @@ enum Task {
         )]
         runner: Vec<String>,
     },
+    /// Root's shell on a host with osctld, on this terminal. Hosts that run at
+    /// the same time are on one network.
+    Shell {
+        /// Name of the host.
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
 }
 
 /// What runs the machines of tests.
@@ -48,7 +56,7 @@ pub struct Lab {
     /// Where hosts are kept that have booted.
     states: PathBuf,
     /// Tests that run in machines, as programs.
-    tests: PathBuf,
+    tests: Option<PathBuf>,
 }
 
 impl Lab {
@@ -63,7 +71,15 @@ impl Lab {
             ui::step(format!("no virtual machines: {error}"));
             return Ok(None);
         }
-        Self::build().map(Some)
+        Self::of_tests().map(Some)
+    }
+
+    fn of_tests() -> Result<Self> {
+        let tests = Some(tests()?);
+        Ok(Self {
+            tests,
+            ..Self::build()?
+        })
     }
 
     fn build() -> Result<Self> {
@@ -78,17 +94,19 @@ impl Lab {
             built,
             next,
             states,
-            tests: tests()?,
+            tests: None,
         })
     }
 
-    /// Tells it to `tests`.
-    pub fn tell(&self, tests: &mut Command) {
-        tests.env("OSCTL_VM_DIST", &self.built.dist);
-        tests.env("OSCTL_VM_NETBOOT", &self.built.netboot);
-        tests.env("OSCTL_VM_NEXT", &self.next);
-        tests.env("OSCTL_VM_STATES", &self.states);
-        tests.env("OSCTL_VM_TESTS", &self.tests);
+    /// Tells it to `program`.
+    pub fn tell(&self, program: &mut Command) {
+        program.env("OSCTL_VM_DIST", &self.built.dist);
+        program.env("OSCTL_VM_NETBOOT", &self.built.netboot);
+        program.env("OSCTL_VM_NEXT", &self.next);
+        program.env("OSCTL_VM_STATES", &self.states);
+        if let Some(tests) = &self.tests {
+            program.env("OSCTL_VM_TESTS", tests);
+        }
     }
 }
 
@@ -137,9 +155,21 @@ fn forget_others(states: &Path, image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests.
+/// Runs the task.
 pub fn run(args: &Args) -> Result<()> {
-    let Task::Test { runner } = &args.task;
+    match &args.task {
+        Task::Test { runner } => {
+            let lab = Lab::of_tests()?;
+            test::runner(&["--workspace", "--test", "vm"], runner, Some(&lab))
+        }
+        Task::Shell { host } => shell(host),
+    }
+}
+
+fn shell(host: &str) -> Result<()> {
     let lab = Lab::build()?;
-    test::runner(&["--workspace", "--test", "vm"], runner, Some(&lab))
+    ui::step(format!("starting {host}"));
+    let mut shell = Command::new(workspace::target().join("debug/osctl-vm-shell"));
+    lab.tell(shell.arg(host));
+    Program::spawn(&mut shell, "the shell", Stop::Gently)?.wait()
 }

@@ -12,7 +12,7 @@ use super::frame::Kind;
 use super::http::Server;
 use super::qemu::{self, Disk};
 use super::qmp::Monitor;
-use super::settings::{Netboot, Root, Settings};
+use super::settings::{Console, Netboot, Root, Settings};
 use super::state::State;
 use crate::{processes, stale, wait};
 
@@ -176,10 +176,11 @@ impl Machine {
             state,
         }
         .command();
-        command
-            .stdin(Stdio::null())
-            .stdout(errors.try_clone().unwrap())
-            .stderr(errors);
+        if self.settings.console == Console::File {
+            let output = errors.try_clone().unwrap();
+            command.stdin(Stdio::null()).stdout(output);
+        }
+        command.stderr(errors);
         // The machine's ports are made before it starts, so that there is
         // nothing to wait for: QEMU gets our ends' other ends.
         let agent = listen(&here.join("agent"));
@@ -312,6 +313,13 @@ impl Machine {
     pub fn cut(&mut self) {
         if let Some(mut running) = self.running.take() {
             let _ = running.qemu.kill();
+            let _ = running.qemu.wait();
+        }
+    }
+
+    /// Waits until it is off, for as long as it takes.
+    pub fn ended(mut self) {
+        if let Some(mut running) = self.running.take() {
             let _ = running.qemu.wait();
         }
     }

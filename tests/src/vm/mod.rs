@@ -13,4 +13,4 @@ mod state;
 
 pub use agent::Output;
 pub use machine::Machine;
-pub use settings::{Netboot, Root, Settings, Wire};
+pub use settings::{Console, Netboot, Root, Settings, Wire};

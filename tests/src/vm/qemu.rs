@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::settings::{Netboot, Root, Settings, Wire};
+use super::settings::{Console, Netboot, Root, Settings, Wire};
 
 /// The emulator.
 pub const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
@@ -107,16 +107,27 @@ impl Machine<'_> {
 
     fn ports(&self, qemu: &mut Command) {
         let here = self.here.display();
-        qemu.arg("-chardev")
-            .arg(format!(
+        let console = match self.settings.console {
+            Console::File => format!(
                 "socket,id=console,path={here}/keyboard,server=on,wait=off,logfile={here}/console"
-            ))
-            .args(["-serial", "chardev:console", "-chardev"])
-            .arg(format!("socket,id=agent,path={here}/agent"))
-            .args(["-device", "virtio-serial-pci", "-device"])
-            .arg("virtserialport,chardev=agent,name=osctl.agent")
-            .arg("-qmp")
-            .arg(format!("unix:{here}/monitor"));
+            ),
+            Console::Terminal => "stdio,id=console,mux=on,signal=off".to_owned(),
+        };
+        if self.settings.console == Console::Terminal {
+            qemu.args(["-mon", "chardev=console"]);
+        }
+        qemu.args([
+            "-chardev",
+            &console,
+            "-serial",
+            "chardev:console",
+            "-chardev",
+        ])
+        .arg(format!("socket,id=agent,path={here}/agent"))
+        .args(["-device", "virtio-serial-pci", "-device"])
+        .arg("virtserialport,chardev=agent,name=osctl.agent")
+        .arg("-qmp")
+        .arg(format!("unix:{here}/monitor"));
     }
 
     fn boot(&self, qemu: &mut Command) {

@@ -22,6 +22,15 @@ pub enum Netboot {
     Tftp,
 }
 
+/// Where a machine has its serial console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// In a file that tests can look at.
+    File,
+    /// On the terminal of this process, with QEMU's own commands behind Ctrl-A.
+    Terminal,
+}
+
 /// What a machine is.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -40,6 +49,8 @@ pub struct Settings {
     /// What the host's `eth1` is on. `eth0` leads to a network of the machine's
     /// own, with an address by DHCP.
     pub wire: Option<Wire>,
+    /// Where its console is.
+    pub console: Console,
     /// Words to add to the kernel's command line.
     pub append: String,
     /// A script of bash that is done before a host is [ready]: once, however
@@ -58,6 +69,7 @@ impl Default for Settings {
             disks: Vec::new(),
             pool: None,
             wire: None,
+            console: Console::File,
             append: String::new(),
             prepare: String::new(),
         }
@@ -67,13 +79,34 @@ impl Default for Settings {
 impl Settings {
     /// The address of the host's `eth1`: no two names have the same.
     pub fn mac(&self) -> String {
-        // FNV-1a, which spreads names over three bytes well enough.
-        let hash = self.name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        let [a, b, c, _] = hash.to_be_bytes();
+        let [a, b, c, _] = hash(&self.name);
         format!("52:54:01:{a:02x}:{b:02x}:{c:02x}")
     }
+
+    /// An address of 172.31.0.0/16 that goes with the name.
+    pub fn address(&self) -> String {
+        let [a, b, ..] = hash(&self.name);
+        format!("172.31.{a}.{}", b.clamp(1, 254))
+    }
+
+    /// What tells states apart: all but what each host is given anew.
+    pub(super) fn anonymous(&self) -> Settings {
+        Settings {
+            name: Settings::default().name,
+            wire: None,
+            console: Console::File,
+            ..self.clone()
+        }
+    }
+}
+
+/// FNV-1a, which spreads names well enough.
+fn hash(name: &str) -> [u8; 4] {
+    name.bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        })
+        .to_be_bytes()
 }
 
 /// An Ethernet between machines, without any other participant.
@@ -86,8 +119,17 @@ impl Wire {
         let mut random = [0; 5];
         let mut source = std::fs::File::open("/dev/urandom").unwrap();
         source.read_exact(&mut random).unwrap();
-        let [a, b, c, d, e] = random;
-        // A multicast group of this machine's loopback is one wire.
+        Wire::of(random)
+    }
+
+    /// The one of this name, for all who know it.
+    pub fn named(name: &str) -> Wire {
+        let [a, b, c, d] = hash(name);
+        Wire::of([a, b, c, d, 0])
+    }
+
+    /// A multicast group of this machine's loopback is one wire.
+    fn of([a, b, c, d, e]: [u8; 5]) -> Wire {
         let port = 20_000 + u16::from_le_bytes([d, e]) % 40_000;
         Wire(format!("239.{a}.{b}.{c}:{port}"))
     }

@@ -96,10 +96,7 @@ fn lock(path: &Path, operation: FlockOperation) -> File {
 /// which one it is.
 fn key(dist: &Path, settings: &Settings) -> String {
     let program = fs::metadata(qemu::PROGRAM).unwrap();
-    let settings = Settings {
-        wire: None,
-        ..settings.clone()
-    };
+    let settings = settings.anonymous();
     let machine = qemu::Machine {
         dist,
         settings: &settings,
@@ -122,10 +119,7 @@ fn key(dist: &Path, settings: &Settings) -> String {
 fn make(dist: &Path, settings: &Settings, image: &Path, to: &Path) -> Result<(), String> {
     let new = tempfile::Builder::new().prefix("new-").tempdir_in(image);
     let new = new.map_err(|e| e.to_string())?;
-    let settings = Settings {
-        wire: None,
-        ..settings.clone()
-    };
+    let settings = settings.anonymous();
     let mut machine = Machine::off(dist.to_owned(), settings);
     machine.add_disks(new.path());
     machine.start();

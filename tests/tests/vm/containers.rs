@@ -24,17 +24,9 @@ impl Host {
     }
 }
 
-/// The archive of the minimal image.
-fn minimal() -> Vec<u8> {
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("minimal.tar");
-    Rootfs::minimal().write(&image);
-    fs::read(&image).unwrap()
-}
-
 #[test]
 fn a_container_runs_under_cgroup_v2_alone() {
-    let Some(mut host) = Host::new(Settings::default(), &minimal()) else {
+    let Some(mut host) = Host::new(Settings::default(), &Rootfs::minimal().archive()) else {
         return;
     };
     host.says("osctl ct new --from-archive /tmp/image.tar web1");
@@ -90,7 +82,7 @@ fn systemd_boots_and_divides_what_its_container_has() {
 #[test]
 fn containers_on_two_hosts_reach_each_other() {
     let wire = Wire::new();
-    let image = minimal();
+    let image = Rootfs::minimal().archive();
     let mut hosts = Vec::new();
     for (mine, other) in [(1, 2), (2, 1)] {
         let settings = Settings {

@@ -1,7 +1,9 @@
 //! What other tests rely on: hosts that are restored, and several on a wire.
 
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use osctl_tests::pty::Terminal;
 use osctl_tests::vm::{Machine, Settings, Wire};
 
 /// A host on a wire.
@@ -77,4 +79,32 @@ fn a_host_reboots() {
     host.sh("sv -w 120 start osctld").ok();
     host.sh("echo one two > /dev/console").ok();
     host.console_shows("one two");
+}
+
+/// What `cargo xtask vm shell` runs.
+#[test]
+fn a_host_is_had_on_a_terminal() {
+    if Machine::ready(Settings::default()).is_none() {
+        return;
+    }
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_osctl-vm-shell"));
+    for variable in ["OSCTL_VM_DIST", "OSCTL_VM_STATES"] {
+        shell.env(variable, std::env::var_os(variable).unwrap());
+    }
+    let mut terminal = Terminal::spawn(shell.arg("web-1"));
+    terminal.read_until("ends it");
+    terminal.read_until("# ");
+    let script = "osctl ct new --from-archive minimal.tar ct1 && osctl ct start ct1";
+    terminal.write(&format!(
+        "{script} && read < /proc/sys/kernel/hostname && echo it=$REPLY\n"
+    ));
+    terminal.read_until("it=web-1");
+    terminal.write("poweroff\n");
+    assert!(terminal.end().success());
+    terminal.assert_restored();
+    // What is no name does not reach a shell.
+    let wrong = Command::new(env!("CARGO_BIN_EXE_osctl-vm-shell"))
+        .arg("a;b")
+        .output();
+    assert_eq!(wrong.unwrap().status.code(), Some(2));
 }

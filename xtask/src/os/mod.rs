@@ -100,7 +100,10 @@ pub struct Built {
 
 /// Builds the image.
 pub fn build(image: &Image) -> Result<Built> {
-    build_attributes(image, &[("dist", "dist"), ("netboot", "netboot-generation")])?;
+    build_attributes(
+        image,
+        &[("dist", "dist"), ("netboot", "netboot-generation")],
+    )?;
     let os = workspace::target().join("os");
     let netboot = os.join("netboot");
     let mut install = Command::new(os.join("netboot-generation/bin/netboot-install"));
