@@ -14,6 +14,7 @@
     partition."/dev/nvme0n1".p1 = { };
     layout = [ { devices = [ "/dev/nvme0n1p1" ]; } ];
     doCreate = true;
+    install = true;
     importAttempts = 1;
     scrub.enable = true;
   };

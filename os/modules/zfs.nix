@@ -75,6 +75,11 @@ let
           default = 60;
           description = "How many seconds its devices may take to appear.";
         };
+        install = mkOption {
+          type = types.bool;
+          default = false;
+          description = "Whether osctld keeps containers on it.";
+        };
         properties = properties "Properties of the pool, set when it is created.";
         datasets = mkOption {
           type = types.attrsOf (types.submodule dataset);
@@ -164,6 +169,20 @@ let
       ${lib.concatMapStrings (key: "zfs inherit ${key} ${path name dataset}\n") dropped}
     '';
 
+  # The daemon sees by itself what was imported before it started.
+  tell = name: it: ''
+    sv -w 300 start osctld > /dev/null
+    if ! osctl pool show ${name} > /dev/null 2>&1; then
+      if [ "$(zfs get -Ho value org.osctl:active ${name})" = yes ]; then
+        osctl pool import ${name}
+      ${lib.optionalString it.install ''
+        else
+          osctl pool install ${name}
+      ''}
+      fi
+    fi
+  '';
+
   import = name: it: {
     oneShot = true;
     run = ''
@@ -182,6 +201,7 @@ let
       done
       ${lib.concatStrings (lib.mapAttrsToList (ensure name) it.datasets)}
       zfs mount -a
+      ${lib.optionalString config.osctld.enable (tell name it)}
       echo "pool ${name} is imported"
     '';
     check = "zpool list ${name} > /dev/null 2>&1 && [ -e /run/runit/done/zpool-${name} ]";
@@ -205,6 +225,11 @@ let
   };
 in
 {
+  options.networking.hostId = mkOption {
+    type = types.strMatching "[0-9a-f]{8}";
+    default = builtins.substring 0 8 (builtins.hashString "sha256" config.networking.hostName);
+    description = "What a pool knows its host by: one that another host has not let go of is not imported.";
+  };
   options.boot.zfs = {
     pools = mkOption {
       type = types.attrsOf (types.submodule pool);
@@ -234,6 +259,8 @@ in
       }) cfg.pools;
       boot.extraModulePackages = [ config.boot.kernelPackages.zfs ];
       boot.kernelModules = [ "zfs" ];
+      # Not by /etc/hostid: the kernel's own threads do not see stage 2's /etc.
+      boot.zfs.moduleParams.spl.spl_hostid = lib.mkDefault "0x${config.networking.hostId}";
       environment.systemPackages = [ pkgs.zfs pkgs.jq ] ++ lib.mapAttrsToList create cfg.pools;
       environment.etc."modprobe.d/zfs.conf".text = lib.concatStrings (
         lib.mapAttrsToList (

@@ -1,6 +1,9 @@
 //! Pools that the host's configuration declares: made where there is nothing, imported again
 //! whatever happened, and never made over anything.
 
+use std::fs;
+
+use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Settings};
 
 const DONE: &str = "sv -w 240 start zpool-tank > /dev/null";
@@ -18,8 +21,8 @@ fn a_declared_pool_is_made_and_imported_after_a_power_cut() {
         return;
     };
     host.sh(DONE).ok();
-    let script = "zfs create -o mountpoint=/tank/ct tank/ct && echo kept > /tank/ct/f &&
-        zfs snapshot tank/ct@one && zpool sync tank && echo lost-or-not > /tank/ct/g";
+    let script = "zfs create -o mountpoint=/data tank/data && echo kept > /data/f &&
+        zfs snapshot tank/data@one && zpool sync tank && echo lost-or-not > /data/g";
     host.sh(script).ok();
     let guid = host.sh("zpool get -Ho value guid tank").ok().text();
     host.cut();
@@ -28,13 +31,45 @@ fn a_declared_pool_is_made_and_imported_after_a_power_cut() {
     let mut says = |script: &str| host.sh(script).ok().text();
     assert_eq!(says("zpool get -Ho value guid tank"), guid);
     assert_eq!(says("zpool get -Ho value health tank"), "ONLINE");
-    assert_eq!(says("cat /tank/ct/f"), "kept");
-    assert_eq!(says("zfs list -Ho name -t snapshot"), "tank/ct@one");
+    assert_eq!(says("cat /data/f"), "kept");
+    assert_eq!(
+        says("zfs list -Ho name -t snapshot tank/data"),
+        "tank/data@one"
+    );
     // It is read through from time to time; that it never was is long ago.
     says("sv -w 60 check scrub-tank; zpool wait -t scrub tank");
     assert!(says("zpool status tank").contains("scrub repaired 0B"));
     // What osctld loads is where it looks.
     says("test -e /usr/lib/x86_64-linux-gnu/libzfs_core.so.3");
+    host.power_off();
+}
+
+#[test]
+fn containers_of_a_declared_pool_are_back_after_a_power_cut() {
+    let Some(mut host) = Machine::boot(with_pool()) else {
+        return;
+    };
+    host.sh(DONE).ok();
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("minimal.tar");
+    Rootfs::minimal().write(&image);
+    host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
+    let script = "osctl ct new --from-archive /tmp/minimal.tar web1 && osctl ct start web1 &&
+        osctl ct exec web1 /bin/busybox sh -c 'echo kept > /f; sync' && zpool sync tank";
+    host.sh(script).ok();
+    host.cut();
+    host.start();
+    host.sh(DONE).ok();
+    let mut says = |script: &str| host.sh(script).ok().text();
+    says("osctl ct start web1");
+    assert_eq!(says("osctl ct exec web1 /bin/busybox cat /f"), "kept");
+    // The disk says whose pool it is: none but this host takes it as it is.
+    let ours = says("cat /sys/module/spl/parameters/spl_hostid");
+    assert_ne!(ours, "0");
+    assert!(
+        says("zdb -l /dev/nvme0n1p1").contains(&format!("hostid: {ours}")),
+        "{ours}"
+    );
     host.power_off();
 }
 
