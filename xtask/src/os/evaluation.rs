@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::workspace;
+use crate::{ui, workspace};
 
 /// What Nix says of a file of `os`; nothing where there is no Nix.
 fn ask(arguments: &[&str], file: &str) -> Option<String> {
     let program = Path::new("/usr/bin/nix-instantiate");
     if !program.exists() {
-        println!("skipped: there is no Nix");
+        ui::say("skipped: there is no Nix");
         return None;
     }
     let directory = tempfile::tempdir().unwrap();
