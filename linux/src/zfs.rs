@@ -6,6 +6,7 @@
 
 mod error;
 mod list;
+pub mod record;
 mod stream;
 mod sys;
 
@@ -21,6 +22,7 @@ use nix::errno::Errno;
 
 pub use error::{Code, Error, Missing, Result};
 pub use list::Value;
+pub use record::Record;
 pub use stream::{Force, From, Receive, Resume, Send};
 
 use list::{List, c_string};

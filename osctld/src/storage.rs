@@ -15,6 +15,8 @@ mod watch;
 pub mod zfs;
 
 #[cfg(test)]
+mod contract_streams;
+#[cfg(test)]
 mod contract_tests;
 #[cfg(test)]
 mod copy_tests;
@@ -28,6 +30,7 @@ pub(crate) mod zoo;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -93,6 +96,14 @@ pub enum Error {
     /// There is no such image.
     #[error("there is no image {0}")]
     NoImage(String),
+    /// A stream that is not received; what was there before it is as it was.
+    #[error("the stream of {what} {problem}")]
+    Stream {
+        /// What it was to become.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The back end can't do that.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -161,6 +172,15 @@ pub struct Space {
     pub referenced: u64,
     /// Most bytes that its files may take.
     pub quota: Option<u64>,
+}
+
+/// What a stream is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// What any receiver understands.
+    Plain,
+    /// Blocks as they are on the disk: compressed, large.
+    Compact,
 }
 
 /// Fills the root directory of a new container, or of an image.
@@ -250,6 +270,38 @@ pub trait Storage: Debug + Send + Sync {
     /// Bounds what a container's files may take, in bytes; `None` for no bound.
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()>;
 
+    /// Writes the stream of a snapshot of one of a container's datasets (its relative name, empty
+    /// for the root) to `out`: all of it, or what has changed since the snapshot `from`. Waits
+    /// until it is read; ends with an error when nobody does.
+    fn send(
+        &self,
+        id: &str,
+        dataset: &str,
+        from: Option<&str>,
+        to: &str,
+        form: Form,
+        out: BorrowedFd<'_>,
+    ) -> Result<()>;
+
+    /// About how many bytes [`Storage::send`] will write.
+    fn send_size(
+        &self,
+        id: &str,
+        dataset: &str,
+        from: Option<&str>,
+        to: &str,
+        form: Form,
+    ) -> Result<u64>;
+
+    /// Makes one of a new container's datasets of a stream, or goes on from its newest snapshot;
+    /// gives the snapshots that it has got. The data count as new until [`Storage::complete`],
+    /// and those that do not are refused. Parents come before children.
+    ///
+    /// The stream may be anybody's: it decides about files and names of snapshots and nothing
+    /// else. One that is broken, or of something else, leaves what was there before. Nothing is
+    /// read beyond its end.
+    fn receive(&self, id: &str, dataset: &str, input: BorrowedFd<'_>) -> Result<Vec<String>>;
+
     /// Lets go of the pool: takes it out of the file tree.
     fn close(&self);
 }
@@ -286,5 +338,33 @@ fn check_id(id: &str) -> Result<()> {
         Ok(())
     } else {
         Err(Error::Name(id.chars().take(64).collect()))
+    }
+}
+
+/// Refuses what is no relative name of a dataset of a container; the empty one is its root's.
+fn check_dataset(relative: &str) -> Result<()> {
+    let good = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b))
+    };
+    if relative.is_empty() || (relative.len() <= 200 && relative.split('/').all(good)) {
+        Ok(())
+    } else {
+        Err(Error::Name(relative.chars().take(64).collect()))
+    }
+}
+
+/// Refuses what is no name of a snapshot.
+fn check_snapshot(name: &str) -> Result<()> {
+    let good = name.len() <= 80
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
+    match good {
+        true => Ok(()),
+        false => Err(Error::Name(name.chars().take(64).collect())),
     }
 }

@@ -4,7 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::list::List;
-use super::{Error, Result, Value, Zfs, call, name};
+use super::record::Record;
+use super::{Code, Error, Result, Value, Zfs, call, name};
 
 /// Where a stream starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,9 @@ pub enum Force {
 /// How a stream is received.
 #[derive(Debug)]
 pub struct Receive<'a> {
-    /// Properties of the file system, over those of the stream.
+    /// Its first record, when it was read already.
+    pub begin: Option<&'a Record>,
+    /// Properties that the file system gets; those of a compound stream are not looked at.
     pub properties: &'a [(&'a str, Value)],
     /// What it is a clone of, with a stream of a clone.
     pub origin: Option<&'a str>,
@@ -126,29 +129,48 @@ impl Zfs {
 
     /// Makes a snapshot of the stream that is read from `from`: the whole name is the caller's,
     /// whatever the stream calls itself. Its file system is made, or must be the one that the
-    /// stream goes on from. It is not mounted.
-    pub fn receive(&self, snapshot: &str, from: BorrowedFd<'_>, how: &Receive<'_>) -> Result<()> {
+    /// stream goes on from. It is not mounted. Gives the bytes that were read.
+    pub fn receive(&self, snapshot: &str, from: BorrowedFd<'_>, how: &Receive<'_>) -> Result<u64> {
         let call = || call("lzc_receive", &[snapshot]);
         let failed = |e| Error::errno(call(), e);
         let origin = optional(how.origin).map_err(failed)?;
         let snapshot = name(snapshot).map_err(failed)?;
         let properties = List::values(&self.lib, how.properties).map_err(failed)?;
-        let receive = match how.resumable {
-            true => self.lib.lzc_receive_resumable,
-            false => self.lib.lzc_receive,
-        };
-        // SAFETY: names, list and descriptor outlive the call.
+        let (mut bytes, mut errors) = (0, ptr::null_mut());
+        // SAFETY: names, list, record and descriptor outlive the call; what it writes is ours to
+        // free. There is no key.
         let code = unsafe {
-            receive(
+            (self.lib.lzc_receive_with_cmdprops)(
                 snapshot.as_ptr(),
+                ptr::null_mut(),
                 properties.as_ptr(),
+                ptr::null_mut(),
+                0,
                 origin.as_ref().map_or(ptr::null(), |o| o.as_ptr()),
                 i32::from(how.force == Force::Yes),
+                i32::from(how.resumable),
                 i32::from(how.raw),
                 from.as_raw_fd(),
+                how.begin.map_or(ptr::null(), Record::as_ptr),
+                -1,
+                &mut bytes,
+                &mut 0,
+                &mut 0,
+                &mut errors,
             )
         };
-        self.done(code, call)
+        let each = List::given(&self.lib, errors).map(|list| list.numbers());
+        let each = each.unwrap_or_default();
+        match (code, each.first()) {
+            (0, None) => {}
+            // It was received, but a property could not be set.
+            (0, Some((_, first))) => {
+                let first = i32::try_from(*first).unwrap_or(i32::MAX);
+                return Err(Error::with_each(call(), Code::from_raw(first), each));
+            }
+            _ => return Err(Error::with_each(call(), Code::from_raw(code), each)),
+        }
+        Ok(bytes)
     }
 }
 

@@ -115,11 +115,14 @@ functions! {
     lzc_send_resume(*const c_char, *const c_char, c_int, c_int, u64, u64) -> c_int;
     /// Estimates the size of a stream: snapshot, what it starts from or null, flags, bytes.
     lzc_send_space(*const c_char, *const c_char, c_int, *mut u64) -> c_int;
-    /// Reads a stream: new snapshot, properties, origin or null, whether changes and newer
-    /// snapshots are lost, whether it is raw, descriptor.
-    lzc_receive(*const c_char, *mut RawList, *const c_char, c_int, c_int, c_int) -> c_int;
-    /// The same, so that a broken one can go on.
-    lzc_receive_resumable(*const c_char, *mut RawList, *const c_char, c_int, c_int, c_int) -> c_int;
+    /// Reads a stream: new snapshot, properties that count as received, properties, key and its
+    /// length, origin or null, whether changes and newer snapshots are lost, whether a broken one
+    /// can go on, whether it is raw, descriptor, first record or null, -1, bytes read, flags of
+    /// errors, 0, errors of properties.
+    lzc_receive_with_cmdprops(
+        *const c_char, *mut RawList, *mut RawList, *mut u8, c_uint, *const c_char, c_int, c_int,
+        c_int, c_int, *const c_void, c_int, *mut u64, *mut u64, *mut u64, *mut *mut RawList
+    ) -> c_int;
 }
 
 /// Loads the library, from a directory or from where the linker looks, and opens `/dev/zfs`. It

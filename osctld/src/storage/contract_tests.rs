@@ -9,7 +9,7 @@ use super::fake::FakeStorage;
 use super::*;
 
 /// A pool that is removed when the test ends.
-trait Pool {
+pub(super) trait Pool {
     fn storage(&self) -> &dyn Storage;
 }
 
@@ -30,10 +30,10 @@ impl Pool for FakeStorage {
     }
 }
 
-struct ZfsPool {
+pub(super) struct ZfsPool {
     /// There until the pool is destroyed: it has the pool open.
     storage: Option<ZfsStorage>,
-    dataset: String,
+    pub(super) dataset: String,
 }
 
 impl Pool for ZfsPool {
@@ -54,7 +54,7 @@ impl Drop for ZfsPool {
 }
 
 impl ZfsPool {
-    fn new() -> Option<ZfsPool> {
+    pub(super) fn new() -> Option<ZfsPool> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         if let Err(e) = osctl_linux::zfs::Zfs::load() {
             println!("skipped: this kernel has no ZFS: {e}");
@@ -94,7 +94,7 @@ fn for_each(test: impl Fn(&dyn Storage)) {
     }
 }
 
-fn create(s: &dyn Storage, id: &str, text: &str) -> Result<()> {
+pub(super) fn create(s: &dyn Storage, id: &str, text: &str) -> Result<()> {
     s.create(id, &mut |tree| {
         tree.mkdir("etc", 0o755)?;
         let file = tree.create_new("etc/text", 0o644)?;
@@ -103,7 +103,7 @@ fn create(s: &dyn Storage, id: &str, text: &str) -> Result<()> {
     })
 }
 
-fn text(s: &dyn Storage, id: &str) -> String {
+pub(super) fn text(s: &dyn Storage, id: &str) -> String {
     String::from_utf8(s.open_rootfs(id).unwrap().read("etc/text", 100).unwrap()).unwrap()
 }
 

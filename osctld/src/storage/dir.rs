@@ -16,7 +16,7 @@ mod images;
 mod layout;
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ use osctl_linux::beneath::{Kind, Root};
 use self::images::REPOSITORY;
 use super::usage::usage;
 use super::{
-    Emptied, Error, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree, text,
+    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree, text,
     unique,
 };
 use crate::failpoint;
@@ -35,6 +35,8 @@ const TRASH: &str = "trash";
 const ROOTFS: &str = "private";
 const NEW: &str = "new";
 const STAGING: &str = ".new-";
+const NO_STREAMS: Error =
+    Error::Unsupported("a pool in a directory has no streams of ZFS: its files are copied");
 
 /// A pool in a directory.
 #[derive(Debug)]
@@ -340,6 +342,33 @@ impl Storage for DirStorage {
 
     fn discard_image(&self, key: &str) -> Result<()> {
         self.drop_image(key)
+    }
+
+    fn send(
+        &self,
+        _id: &str,
+        _dataset: &str,
+        _from: Option<&str>,
+        _to: &str,
+        _form: Form,
+        _out: BorrowedFd<'_>,
+    ) -> Result<()> {
+        Err(NO_STREAMS)
+    }
+
+    fn send_size(
+        &self,
+        _id: &str,
+        _dataset: &str,
+        _from: Option<&str>,
+        _to: &str,
+        _form: Form,
+    ) -> Result<u64> {
+        Err(NO_STREAMS)
+    }
+
+    fn receive(&self, _id: &str, _dataset: &str, _in: BorrowedFd<'_>) -> Result<Vec<String>> {
+        Err(NO_STREAMS)
     }
 
     fn close(&self) {}

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
 use super::{
-    Cause, Emptied, Error, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree,
+    Cause, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree,
 };
 
 #[derive(Debug, Default)]
@@ -307,6 +308,33 @@ impl Storage for FakeStorage {
             .quotas
             .extend(bytes.map(|bytes| (id.to_owned(), bytes)));
         Ok(())
+    }
+
+    fn send(
+        &self,
+        _id: &str,
+        _dataset: &str,
+        _from: Option<&str>,
+        _to: &str,
+        _form: Form,
+        _out: BorrowedFd<'_>,
+    ) -> Result<()> {
+        Err(Error::Unsupported("the fake has no streams"))
+    }
+
+    fn send_size(
+        &self,
+        _id: &str,
+        _dataset: &str,
+        _from: Option<&str>,
+        _to: &str,
+        _form: Form,
+    ) -> Result<u64> {
+        Err(Error::Unsupported("the fake has no streams"))
+    }
+
+    fn receive(&self, _id: &str, _dataset: &str, _in: BorrowedFd<'_>) -> Result<Vec<String>> {
+        Err(Error::Unsupported("the fake has no streams"))
     }
 
     fn close(&self) {}

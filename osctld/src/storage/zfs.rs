@@ -20,9 +20,11 @@ mod names;
 mod program;
 mod property;
 mod recover;
+mod streams;
 mod trash;
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -31,7 +33,7 @@ use osctl_linux::zfs::{Value, Zfs};
 
 use self::mounts::Allow;
 use self::names::{Base, CT};
-use super::{Emptied, Error, Note, Populate, Result, Space, Storage, Watch, check_id};
+use super::{Emptied, Error, Form, Note, Populate, Result, Space, Storage, Watch, check_id};
 
 pub use property::{Installed, check, install, installed, uninstall};
 
@@ -231,6 +233,33 @@ impl Storage for ZfsStorage {
 
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()> {
         self.set_container_quota(id, bytes)
+    }
+
+    fn send(
+        &self,
+        id: &str,
+        dataset: &str,
+        from: Option<&str>,
+        to: &str,
+        form: Form,
+        out: BorrowedFd<'_>,
+    ) -> Result<()> {
+        self.write_stream((id, dataset), (from, to), form, out)
+    }
+
+    fn send_size(
+        &self,
+        id: &str,
+        dataset: &str,
+        from: Option<&str>,
+        to: &str,
+        form: Form,
+    ) -> Result<u64> {
+        self.stream_size((id, dataset), (from, to), form)
+    }
+
+    fn receive(&self, id: &str, dataset: &str, input: BorrowedFd<'_>) -> Result<Vec<String>> {
+        self.read_stream(id, dataset, input)
     }
 
     fn close(&self) {

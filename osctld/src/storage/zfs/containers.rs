@@ -33,7 +33,7 @@ impl ZfsStorage {
     }
 
     /// Notes that a container is new; fine when it is noted.
-    fn mark(&self, id: &str) -> Result<()> {
+    pub(super) fn mark(&self, id: &str) -> Result<()> {
         let made = self
             .root
             .mknod(Self::mark_path(id), Kind::File, 0o600, (0, 0));

@@ -2,7 +2,7 @@
 
 use osctl_linux::zfs::MAX_NAME;
 
-use crate::storage::{Error, Result, check_id, unique};
+use crate::storage::{Error, Result, check_dataset, check_id, unique};
 
 /// Datasets of a pool: containers and what is kept beside them.
 pub(super) const CT: &str = "ct";
@@ -63,6 +63,16 @@ impl Base {
         Ok(self.below(&format!("{CT}/{id}")))
     }
 
+    /// One of a container's datasets, by its relative name.
+    pub(super) fn part(&self, id: &str, relative: &str) -> Result<String> {
+        check_dataset(relative)?;
+        let root = self.container(id)?;
+        match relative {
+            "" => Ok(root),
+            _ => Ok(format!("{root}/{relative}")),
+        }
+    }
+
     /// An image's dataset.
     pub(super) fn image(&self, key: &str) -> Result<String> {
         check_id(key)?;
@@ -112,6 +122,11 @@ mod tests {
             base.image_snapshot("0f").unwrap(),
             "tank/x/repository/0f@image"
         );
+        assert_eq!(base.part("a", "").unwrap(), "tank/x/ct/a");
+        assert_eq!(base.part("a", "b/c.d").unwrap(), "tank/x/ct/a/b/c.d");
+        for bad in ["/", "b/", "/b", "b//c", "..", "b/../..", "b@c", "-b", "b c"] {
+            assert!(base.part("a", bad).is_err(), "{bad}");
+        }
         assert!(base.container("../y").is_err() && base.image("a@b").is_err());
         assert_eq!(base.relative("tank/x/ct/web1"), Some("ct/web1"));
         assert_eq!(base.relative("tank/x"), Some(""));
