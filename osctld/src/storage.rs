@@ -9,6 +9,7 @@ mod data;
 mod dir;
 mod layout;
 mod meta;
+pub mod snapshots;
 mod usage;
 mod walk;
 mod watch;
@@ -40,6 +41,7 @@ pub use copy::{Copied, copy_tree};
 pub use data::copy_data;
 pub use dir::DirStorage;
 pub use meta::{Meta, is_kept_xattr};
+pub use snapshots::{Newer, Snapshot, Snapshots};
 pub use walk::Cursor;
 pub use watch::Watch;
 pub use zfs::ZfsStorage;
@@ -70,6 +72,38 @@ pub enum Error {
     /// The container has no data.
     #[error("container {0} has no data")]
     NotFound(String),
+    /// A string that is no name of a snapshot.
+    #[error("{0:?} can't be the name of a snapshot")]
+    SnapshotName(String),
+    /// The container has such a snapshot already.
+    #[error("container {id} has a snapshot {name} already")]
+    SnapshotExists {
+        /// The container.
+        id: String,
+        /// The snapshot.
+        name: String,
+    },
+    /// The container has no such snapshot.
+    #[error("container {id} has no snapshot {name}")]
+    NoSnapshot {
+        /// The container.
+        id: String,
+        /// The snapshot.
+        name: String,
+    },
+    /// A rollback would lose snapshots.
+    #[error("container {id} has snapshots that are newer than {name}: {}", newer.join(", "))]
+    Newer {
+        /// The container.
+        id: String,
+        /// The snapshot.
+        name: String,
+        /// Those that are newer.
+        newer: Vec<String>,
+    },
+    /// A snapshot is needed by something, which the text names.
+    #[error("{0}")]
+    InUse(String),
     /// What was to fill a new container or image failed; nothing of it is left.
     #[error("cannot fill {id}")]
     Populate {
@@ -187,7 +221,7 @@ pub enum Form {
 pub type Populate<'a> = &'a mut dyn FnMut(&Root) -> std::result::Result<(), Cause>;
 
 /// The data of a pool's containers.
-pub trait Storage: Debug + Send + Sync {
+pub trait Storage: Snapshots + Debug + Send + Sync {
     /// Name of the back end: `dir`, `zfs`.
     fn backend(&self) -> &'static str;
 

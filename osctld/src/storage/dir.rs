@@ -14,6 +14,7 @@
 
 mod images;
 mod layout;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,6 +1,8 @@
 //! A back end for tests: names live in memory, so that nothing depends on how `dir` lays out a
 //! pool, and any operation can be made to fail.
 
+mod snapshots;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -21,6 +23,7 @@ struct State {
     /// Number of each image's directory.
     images: BTreeMap<String, u64>,
     quotas: BTreeMap<String, u64>,
+    snapshots: Vec<snapshots::Kept>,
     trash: Vec<u64>,
     next: u64,
     failing: BTreeMap<&'static str, String>,
@@ -125,6 +128,7 @@ impl Storage for FakeStorage {
     fn recover(&self, known: &dyn Fn(&str) -> bool) -> Vec<Note> {
         let mut state = self.lock();
         let mut notes = Vec::new();
+        snapshots::forget_temporary(&mut state);
         let unknown: Vec<String> = state
             .containers
             .keys()
@@ -224,6 +228,7 @@ impl Storage for FakeStorage {
         state.containers.remove(id);
         state.quotas.remove(id);
         state.incomplete.remove(id);
+        snapshots::forget_of(&mut state, number);
         state.trash.push(number);
         Ok(())
     }

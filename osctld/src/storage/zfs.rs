@@ -3,6 +3,8 @@
 //! ```text
 //! POOL/ct/ID                  a container; its root directory is private/ in it, ids unshifted
 //! POOL/ct/new.ID.RAND         one that is being made
+//! POOL/ct/ID/REL…             a dataset in it
+//! POOL/ct/ID@NAME             a snapshot of it; POOL/ct/ID/REL…@NAME of the same moment
 //! POOL/repository/KEY@image   an image, which containers are cloned of
 //! POOL/repository/new.KEY.RAND
 //! POOL/trash/NAME.RAND        what is to be destroyed
@@ -20,6 +22,9 @@ mod names;
 mod program;
 mod property;
 mod recover;
+mod rollback;
+mod rows;
+mod snapshots;
 mod streams;
 mod trash;
 
@@ -161,6 +166,7 @@ impl Storage for ZfsStorage {
         if !self.discard(&format!("{CT}/{id}"), id)? {
             return Err(Error::NotFound(id.to_owned()));
         }
+        self.unmount_snapshots(id)?;
         self.unmark(id)
     }
 

@@ -80,6 +80,15 @@ const INSTALL: &[&str] = &[
     "store.sync-dir",
 ];
 
+/// Of snapshots, which are on ZFS only: `tests/tests/vm/snapshots.rs` walks through them.
+const SNAPSHOTS: &[&str] = &[
+    "snapshot.made",
+    "snapshot.cloned",
+    "rollback.marked",
+    "rollback.destroyed",
+    "rollback.dataset",
+];
+
 /// The fail points in the sources.
 fn in_sources(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -103,7 +112,7 @@ fn every_fail_point_in_the_sources_has_a_case() {
         &mut found,
     );
     let all = [
-        CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, INSTALL,
+        CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, INSTALL, SNAPSHOTS,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();

@@ -147,6 +147,7 @@ impl ZfsStorage {
         renamed.map_err(failed("rename", format!("data of container {from}")))?;
         // It is mounted again at its new place when it is needed.
         mounts::detach(&self.at(&format!("{CT}/{from}")))?;
+        self.unmount_snapshots(from)?;
         self.unmark(from)
     }
 

@@ -85,15 +85,28 @@ pub(super) fn is_mountpoint(path: &Path) -> Result<bool> {
     }
 }
 
-/// Mounts a dataset; its mountpoint is made when it is missing.
-pub(super) fn mount(dataset: &str, path: &Path, allow: Allow) -> Result<()> {
+/// Makes a mountpoint that is missing.
+fn make(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    let shown = || format!("dataset {dataset} on {}", path.display());
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|e| Error::io("make", path.display().to_string(), e))?;
+        .map_err(|e| Error::io("make", path.display().to_string(), e))
+}
+
+/// Mounts a snapshot for looking at its files, and nothing else.
+pub(super) fn mount_snapshot(snapshot: &str, path: &Path) -> Result<()> {
+    make(path)?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let done = nix::mount::mount(Some(snapshot), path, Some("zfs"), flags, Some("zfsutil"));
+    done.map_err(|e| Error::io("mount", format!("{snapshot} on {}", path.display()), e))
+}
+
+/// Mounts a dataset; its mountpoint is made when it is missing.
+pub(super) fn mount(dataset: &str, path: &Path, allow: Allow) -> Result<()> {
+    let shown = || format!("dataset {dataset} on {}", path.display());
+    make(path)?;
     let mut flags = MsFlags::MS_NODEV;
     if allow == Allow::Data {
         flags |= MsFlags::MS_NOSUID;

@@ -6,6 +6,7 @@ use super::ZfsStorage;
 use super::containers::MARKS;
 use super::mounts;
 use super::names::{CT, REPOSITORY, STAGING};
+use super::snapshots::MOUNTS;
 use crate::storage::{Error, Note, Result, Storage, check_id, text};
 
 impl ZfsStorage {
@@ -31,6 +32,14 @@ impl ZfsStorage {
                 };
                 notes.extend(note.unwrap_or_else(|e| Some(Note::Odd(text(&e)))));
             }
+        }
+        notes.extend(self.finish_rollbacks());
+        match self.forget_temporary() {
+            Ok(0) => {}
+            Ok(n) => notes.push(Note::Done(format!(
+                "destroyed {n} temporary snapshots: their operations did not end"
+            ))),
+            Err(e) => notes.push(Note::Odd(text(&e))),
         }
         if let Err(e) = self.forget_marks() {
             notes.push(Note::Odd(text(&e)));
@@ -79,10 +88,31 @@ impl ZfsStorage {
             };
             let place = mount.path.strip_prefix(&self.path).ok();
             let is_ours = place.is_some_and(|p| below.iter().any(|d| p.starts_with(d)));
-            if is_ours && place != Some(relative.as_ref()) {
+            if is_ours && place != Some(place_of(relative).as_ref()) {
                 mounts::detach(&mount.path)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Where a dataset or snapshot belongs, all relative to the pool.
+fn place_of(relative: &str) -> String {
+    match relative.strip_prefix("ct/") {
+        Some(snapshot) if snapshot.contains('@') => format!("{MOUNTS}/{snapshot}"),
+        _ => relative.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        assert_eq!(place_of("ct/web1"), "ct/web1");
+        assert_eq!(place_of("repository/0f"), "repository/0f");
+        assert_eq!(place_of("ct/web1@a"), "ct/.snapshots/web1@a");
+        assert_eq!(place_of("ct/web1/data@a"), "ct/.snapshots/web1/data@a");
     }
 }

@@ -69,7 +69,8 @@ impl ZfsStorage {
             }
             let mounted = mounted.get_or_insert_with(mounts::all);
             for mount in mounted.iter().flatten() {
-                if mount.dataset == item.dataset {
+                let dataset = mount.dataset.split('@').next();
+                if dataset == Some(&item.dataset) {
                     out.errors.extend(mounts::detach(&mount.path).err());
                 }
             }
