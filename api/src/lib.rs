@@ -12,6 +12,7 @@ pub mod group;
 pub mod id_range;
 pub mod introspect;
 pub mod methods;
+pub mod mounts;
 pub mod names;
 pub mod net;
 pub mod netif;

@@ -174,6 +174,13 @@ macro_rules! for_each_method {
             NetifRouteList, $crate::netif::RouteList, $crate::netif::RouteRows, Read, Once;
             NetifRouteAdd, $crate::netif::RouteAdd, $crate::daemon::Done, Admin, Once;
             NetifRouteDelete, $crate::netif::RouteDelete, $crate::daemon::Done, Admin, Once;
+            MountList, $crate::mounts::List, $crate::mounts::Mounts, Read, Once;
+            MountNew, $crate::mounts::New, $crate::daemon::Done, Admin, Once;
+            MountRegister, $crate::mounts::Register, $crate::daemon::Done, Admin, Once;
+            MountActivate, $crate::mounts::Activate, $crate::daemon::Done, Operate, Once;
+            MountDeactivate, $crate::mounts::Deactivate, $crate::daemon::Done, Operate, Once;
+            MountDelete, $crate::mounts::Delete, $crate::daemon::Done, Admin, Once;
+            MountClear, $crate::mounts::Clear, $crate::daemon::Done, Admin, Once;
             ContainerRecoverState, $crate::container::RecoverState, $crate::daemon::Done, Operate, Once;
             ContainerRecoverCleanup, $crate::container::RecoverCleanup, $crate::daemon::Done, Admin, Once;
         }

@@ -90,7 +90,7 @@ fn with_completer(arg: Arg, makes_names: bool) -> Arg {
         "user" | "users" => arg.add(names(users)),
         "group" | "groups" => arg.add(names(groups)),
         "id_range" | "id_ranges" => arg.add(names(id_ranges)),
-        "from_archive" | "script" | "profile" | "g_socket" => {
+        "fs" | "from_archive" | "script" | "profile" | "g_socket" => {
             arg.add(ArgValueCompleter::new(PathCompleter::any()))
         }
         "dir" => arg.add(ArgValueCompleter::new(PathCompleter::dir())),

@@ -76,6 +76,7 @@ impl Found {
                 path: self.path.join(file),
                 recursive: false,
                 idmap: false,
+                file: None,
             },
             target: Path::new("/").join(file),
             create: CreateTarget::No,
@@ -87,6 +88,7 @@ impl Found {
                 ..MountAttributes::default()
             },
             optional: true,
+            exclusive: false,
         }
     }
 }

@@ -139,9 +139,10 @@ pub enum Action {
         /// Refuse a larger file.
         max_bytes: u64,
     },
-    /// Mount something now. A bind's source is opened by the supervisor in the host.
+    /// Mount something now. A bind's source is opened by the supervisor in the host. Failure 126:
+    /// something is mounted there already, and the mount is exclusive.
     Mount(Mount),
-    /// Unmount (detach) what is mounted on a guest path.
+    /// Unmount (detach) what is mounted on a guest path. Failure 127: nothing is mounted there.
     Unmount {
         /// Guest path; symlinks in it are refused.
         target: PathBuf,

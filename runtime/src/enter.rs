@@ -142,7 +142,10 @@ fn resident(
             let bind = bind.transpose().map_err(internal)?;
             stage::mount_at(&root, wanted, bind)
                 .during(|| format!("cannot mount {:?}", wanted.target))
-                .map_err(internal)
+                .map_err(|fault| match fault.errno() {
+                    Some(Errno::EBUSY) => (126, fault),
+                    _ => internal(fault),
+                })
         }
         Action::Unmount { target } => (|| -> Outcome {
             let root = root.with(Symlinks::Refuse, Mounts::Cross)?;
@@ -150,7 +153,11 @@ fn resident(
             Ok(mount::detach(inside.proc.as_fd(), node.as_fd())?)
         })()
         .during(|| format!("cannot unmount {target:?}"))
-        .map_err(internal),
+        .map_err(|fault| match fault.errno() {
+            // Nothing is mounted there, or there is nothing.
+            Some(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => (127, fault),
+            _ => internal(fault),
+        }),
     }
 }
 

@@ -166,6 +166,19 @@ pub struct Mount {
     /// A failure is a warning instead of the end of the start.
     #[serde(default)]
     pub optional: bool,
+    /// Refuse a target that something is mounted on already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+}
+
+/// One file or directory of the host, whatever its name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileId {
+    /// Device of its file system.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
 }
 
 /// What is mounted.
@@ -182,6 +195,10 @@ pub enum MountSource {
         /// Map ids with the container's user namespace, so that root on disk is root inside.
         #[serde(default)]
         idmap: bool,
+        /// What the path has to lead to, without any symlink: another guest may be able to change
+        /// what is there. None trusts the path.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<FileId>,
     },
     /// A file system made inside the container's user namespace (tmpfs, proc, …).
     New {

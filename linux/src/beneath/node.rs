@@ -182,6 +182,29 @@ impl Node {
             .map_err(|e| self.error("fstat", "", e))
     }
 
+    /// Whether it is the top of a mount.
+    pub fn is_mount_root(&self) -> Result<bool> {
+        let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+        let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+        // SAFETY: the path is a constant and `found` is a statx structure; both outlive the call.
+        let result = unsafe {
+            libc::statx(
+                self.fd.as_raw_fd(),
+                c"".as_ptr(),
+                flags,
+                libc::STATX_TYPE,
+                found.as_mut_ptr(),
+            )
+        };
+        if result < 0 {
+            return Err(self.error("statx", "", Errno::last()));
+        }
+        // SAFETY: all zeros are a valid statx structure, and the kernel has filled this one.
+        let found = unsafe { found.assume_init() };
+        let mount_root = u64::try_from(libc::STATX_ATTR_MOUNT_ROOT).unwrap_or_default();
+        Ok(found.stx_attributes & mount_root != 0)
+    }
+
     /// Opens the object. For a symbolic link: `ELOOP`.
     pub fn reopen(&self, flags: OFlag) -> Result<File> {
         let path = self.proc_path();

@@ -306,6 +306,29 @@ pub static FIREWALL_RULE: Table = Table {
     attributes: false,
 };
 
+/// Mounts of containers.
+pub static MOUNT: Table = Table {
+    fields: &[
+        text("fs"),
+        text("dataset"),
+        text("mountpoint"),
+        text("type"),
+        text("opts"),
+        text("automount"),
+        text("temporary"),
+    ],
+    default: &[
+        "fs",
+        "dataset",
+        "mountpoint",
+        "type",
+        "opts",
+        "automount",
+        "temporary",
+    ],
+    attributes: false,
+};
+
 /// What belongs to an object on the host.
 pub static ASSET: Table = Table {
     fields: &[text("type"), text("path"), text("state"), text("purpose")],

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::config::Config;
 use super::launch::Start;
 use super::lifecycle::KILL_LIMIT;
+use super::mount_change::registered;
 use super::netifs::Planned;
 use super::plan::Mode;
 use super::verdict::Request;
@@ -282,6 +283,10 @@ impl Container {
                 Err(_) => return self.ended_unseen(daemon).await,
             },
         };
+        match registered(&run_dir) {
+            Ok(mounts) => self.seen.lock().registered = mounts,
+            Err(e) => tracing::warn!(container = %self.label(), "{}", e.chain()),
+        }
         if let Some(netns) = netns {
             self.adopt_netifs(daemon, netns).await?;
         }

@@ -13,6 +13,7 @@ use osctl_api::net::IfName;
 use serde::{Deserialize, Serialize};
 
 use super::firewall;
+use super::mount::{self, Mount};
 use super::netif::{self, Netif};
 use crate::error::Error;
 use crate::security::rlimit::{self, Limit};
@@ -75,6 +76,9 @@ pub struct Config {
     /// Network interfaces, in the order in which the container gets them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub netifs: Vec<Netif>,
+    /// What is mounted in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// Firewall.
     #[serde(default, skip_serializing_if = "firewall::Config::is_open")]
     pub firewall: firewall::Config,
@@ -110,6 +114,7 @@ impl Config {
             cgparams: Vec::new(),
             devices: Vec::new(),
             netifs: Vec::new(),
+            mounts: Vec::new(),
             firewall: firewall::Config::default(),
             prlimits: BTreeMap::new(),
             attrs: BTreeMap::new(),
@@ -286,6 +291,7 @@ impl Config {
             parse_limit(limit)?;
         }
         self.firewall.check()?;
+        mount::check_all(self.mounts.iter())?;
         netif::check_all(&self.netifs)
     }
 

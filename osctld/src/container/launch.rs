@@ -96,6 +96,7 @@ impl Container {
             let mut seen = self.seen.lock();
             seen.stopping = false;
             seen.error = None;
+            seen.registered.clear();
         }
         self.set_state(State::Starting);
         match self.launch(&daemon, &pool, mode).await {
@@ -210,6 +211,7 @@ impl Container {
             apparmor,
             seccomp,
             lxcfs: lxcfs.as_ref().map(Found::mounts).unwrap_or_default(),
+            mounts: self.plan_mounts(daemon, &config)?,
         };
         let spec = plan::spec(&config, facts, mode)?;
         note_spec(&run_dir, &spec)?;

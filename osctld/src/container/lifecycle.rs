@@ -53,7 +53,9 @@ impl Container {
                 .map_err(|e| Error::backend("cannot remove its AppArmor profile", e))?;
             remove_run_dir(&run_dir)
         })
-        .await
+        .await?;
+        self.seen.lock().registered.clear();
+        Ok(())
     }
 
     /// Stops it; returns when it is stopped.

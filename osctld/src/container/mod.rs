@@ -7,6 +7,7 @@
 pub mod config;
 pub mod firewall;
 pub mod init_system;
+pub mod mount;
 pub mod net_state;
 pub mod netif;
 pub mod plan;
@@ -24,6 +25,8 @@ mod launch;
 mod lifecycle;
 mod logins;
 mod lxcfs;
+mod mount_change;
+mod mount_source;
 mod netif_change;
 mod netif_live;
 mod netifs;
@@ -94,6 +97,8 @@ struct Seen {
     pending: Option<Pending>,
     /// Its interfaces, while it runs.
     netifs: Option<netifs::Netifs>,
+    /// Mounts that it has besides those of its configuration, until it stops.
+    registered: Vec<mount::Mount>,
 }
 
 /// What was left to be done about a container that ended while no daemon looked.
@@ -163,6 +168,7 @@ impl Container {
                 released: false,
                 pending: None,
                 netifs: None,
+                registered: Vec::new(),
             }),
             state: channel::Sender::new(state),
             repairing: tokio::sync::Mutex::default(),

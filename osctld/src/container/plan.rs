@@ -44,6 +44,8 @@ pub struct Facts<'a> {
     pub network_files: Vec<spec::FileOp>,
     /// What shows the container its own limits.
     pub lxcfs: Vec<spec::Mount>,
+    /// Mounts of its configuration.
+    pub mounts: Vec<spec::Mount>,
     /// Init waits until it is told to go on.
     pub hold: bool,
 }
@@ -94,6 +96,7 @@ pub fn spec(config: &Config, facts: Facts<'_>, mode: Mode) -> Result<Spec, Error
     files.extend(facts.network_files);
     let mut mounts = policy_interface(policy);
     mounts.extend(facts.lxcfs);
+    mounts.extend(facts.mounts);
     let is_masked = |path: &&&str| policy == Nesting::No || **path != POLICY_INTERFACE;
     Ok(Spec {
         version: spec::VERSION,
@@ -151,6 +154,7 @@ fn policy_interface(policy: Nesting) -> Vec<spec::Mount> {
             path: POLICY_INTERFACE.into(),
             recursive: false,
             idmap: false,
+            file: None,
         },
         target: POLICY_INTERFACE.into(),
         create: spec::CreateTarget::No,
@@ -161,6 +165,7 @@ fn policy_interface(policy: Nesting) -> Vec<spec::Mount> {
             ..spec::MountAttributes::default()
         },
         optional: false,
+        exclusive: false,
     };
     match policy {
         Nesting::Yes => vec![mount],

@@ -194,6 +194,8 @@ impl Target {
             ("FirewallSetRemove", Object::AddressSet, "set"),
             ("Firewall", Object::Container, "id"),
             ("Netif", Object::Container, "id"),
+            ("Mount", Object::Container, "id"),
+            ("Dataset", Object::Container, "id"),
         ]
         .into_iter()
         .find(|(prefix, _, _)| method.starts_with(prefix))

@@ -11,6 +11,7 @@ mod daemon;
 mod firewall;
 mod group;
 mod id_range;
+mod mounts;
 mod netif;
 mod pool;
 mod user;

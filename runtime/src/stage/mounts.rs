@@ -72,6 +72,10 @@ pub fn mount_at(root: &Root, wanted: &Mount, bind: Option<OwnedFd>) -> Outcome {
         }
     };
     let target = target(root, &wanted.target, wanted.create)?;
+    if wanted.exclusive && target.is_mount_root()? {
+        let call = "something is mounted there already";
+        return Err(osctl_linux::error::Error::new(call, Errno::EBUSY).into());
+    }
     Ok(mount::attach(tree.as_fd(), target.as_fd())?)
 }
 

@@ -1,14 +1,16 @@
 //! The supervisor's half of a start: the process, its id maps, the trees it is handed, its cgroups.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::time::{ClockId, clock_gettime};
+use osctl_linux::beneath::{Mounts, Node, Root, Symlinks};
 use osctl_linux::error::Context;
 use osctl_linux::mount::{self, ATTR_NODEV, ATTR_RDONLY, Depth};
 use osctl_linux::process::{self, Child, Cloned, Parent, SingleThread, clone3};
-use osctl_runtime::spec::{IdMapping, Mount, MountSource, Spec};
+use osctl_runtime::spec::{FileId, IdMapping, Mount, MountSource, Spec};
 
 use super::cgroup::{Cgroups, Placement};
 use super::lock::Locker;
@@ -224,6 +226,7 @@ pub fn bind_source(wanted: &Mount, userns: BorrowedFd<'_>) -> Outcome<Option<Own
         path,
         recursive,
         idmap,
+        file,
     } = &wanted.source
     else {
         return Ok(None);
@@ -236,7 +239,10 @@ pub fn bind_source(wanted: &Mount, userns: BorrowedFd<'_>) -> Outcome<Option<Own
     } else {
         Depth::One
     };
-    let tree = mount::clone_path(path, depth)?;
+    let tree = match file {
+        None => mount::clone_path(path, depth)?,
+        Some(file) => mount::clone_fd(known_file(path, *file)?.as_fd(), depth)?,
+    };
     // Else what the guest mounts on it would appear on the host as well.
     mount::make_private(tree.as_fd())?;
     let attributes = stage::attributes(&wanted.attributes);
@@ -247,6 +253,17 @@ pub fn bind_source(wanted: &Mount, userns: BorrowedFd<'_>) -> Outcome<Option<Own
         mount::add_attributes(tree.as_fd(), depth, attributes)?;
     }
     Ok(Some(tree))
+}
+
+/// Opens what a host path leads to without symlinks, which must be this file.
+fn known_file(path: &Path, wanted: FileId) -> Outcome<Node> {
+    let host = Root::open_tree("/", Symlinks::Refuse, Mounts::Cross)?;
+    let node = host.node(stage::relative(path))?;
+    let stat = node.stat()?;
+    if (stat.dev, stat.ino) != (wanted.dev, wanted.ino) {
+        return Err(Fault::refused(format!("{path:?} is not what it was")));
+    }
+    Ok(node)
 }
 
 /// Flags of a directory that is only referred to.

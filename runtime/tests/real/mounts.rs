@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use osctl_runtime::control::{Action, SessionMessage};
-use osctl_runtime::spec::{CreateTarget, Mount, MountAttributes, MountSource};
+use osctl_runtime::spec::{CreateTarget, FileId, Mount, MountAttributes, MountSource};
 
 use crate::harness::{Place, SLEEP, able};
 
@@ -15,11 +15,13 @@ fn bind(source: &Path, target: &str, create: CreateTarget) -> Mount {
             path: source.into(),
             recursive: false,
             idmap: true,
+            file: None,
         },
         target: target.into(),
         create,
         attributes: MountAttributes::default(),
         optional: false,
+        exclusive: false,
     }
 }
 
@@ -109,7 +111,52 @@ fn while_it_runs() {
     assert_eq!(ct.say("ls /mnt/late"), "");
     let again = ct.act(unmount()).end;
     assert!(
-        matches!(again, SessionMessage::Failed { code: 125, .. }),
+        matches!(again, SessionMessage::Failed { code: 127, .. }),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn a_source_is_what_the_daemon_has_seen() {
+    if !able() {
+        return;
+    }
+    let place = Place::new();
+    let at = place.dir.path().canonicalize().unwrap();
+    for name in ["seen", "other"] {
+        fs::create_dir(at.join(name)).unwrap();
+        fs::write(at.join(name).join(name), "").unwrap();
+    }
+    symlink(at.join("seen"), at.join("link")).unwrap();
+    let seen = fs::metadata(at.join("seen")).unwrap();
+    let known = |path: &str| Mount {
+        source: MountSource::Bind {
+            path: at.join(path),
+            recursive: false,
+            idmap: false,
+            file: Some(FileId {
+                dev: seen.dev(),
+                ino: seen.ino(),
+            }),
+        },
+        exclusive: true,
+        ..bind(&at, "/mnt/known", CreateTarget::Dir)
+    };
+    let mut ct = place.run(SLEEP);
+    for (path, why) in [
+        ("other", "not what it was"),
+        ("link", "not what it was"),
+        ("link/seen", "ELOOP"),
+    ] {
+        let refused = ct.enter(Action::Mount(known(path)), &[]).unwrap_err();
+        assert!(format!("{refused:?}").contains(why), "{path}: {refused:?}");
+    }
+    assert_eq!(ct.act(Action::Mount(known("seen"))).status(), 0);
+    assert_eq!(ct.say("ls /mnt/known"), "seen");
+    // It is not mounted twice.
+    let again = ct.act(Action::Mount(known("seen"))).end;
+    assert!(
+        matches!(again, SessionMessage::Failed { code: 126, .. }),
         "{again:?}"
     );
 }

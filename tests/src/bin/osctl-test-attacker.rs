@@ -26,6 +26,7 @@ fn main() {
         ["overwrite", seconds] => overwrite(seconds.parse().unwrap()),
         ["peep", seconds] => peep(seconds.parse().unwrap()),
         ["allocate"] => allocate(),
+        ["swap", victim, ..] => swap(victim, &words[2..]),
         ["frames", netif, ..] => frames(netif, &words[2..]),
         ["sniff", netif, wanted, last] => sniff(netif, wanted, last),
         _ => {
@@ -277,6 +278,21 @@ fn peep(seconds: u64) {
         "looked {} seen {seen}",
         if looked > 0 { "yes" } else { "no" }
     );
+}
+
+/// Exchanges directories with symbolic links to `victim`, again and again.
+fn swap(victim: &str, places: &[&str]) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with, symlink};
+    for place in places {
+        symlink(victim, format!("{place}.link")).unwrap();
+    }
+    loop {
+        for place in places {
+            let link = format!("{place}.link");
+            // While something is mounted on it, or its parent is elsewhere, it can't be done.
+            let _ = renameat_with(CWD, *place, CWD, &link, RenameFlags::EXCHANGE);
+        }
+    }
 }
 
 fn allocate() {

@@ -64,6 +64,13 @@ const CHOWN: &[&str] = &[
     "user.marked",
     "user.freed",
 ];
+const MOUNTS: &[&str] = &[
+    "mounts.kept",
+    "mounts.unmounted",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+];
 const RENAME: &[&str] = &[
     "rename.marked",
     "rename.data",
@@ -113,6 +120,7 @@ fn every_fail_point_in_the_sources_has_a_case() {
     );
     let all = [
         CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, INSTALL, SNAPSHOTS,
+        MOUNTS,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();
@@ -420,6 +428,50 @@ fn a_daemon_that_dies_while_it_changes_the_owner_leaves_one_owner() {
             let shown = ct.show();
             let owner = host.json::<user::Show>(json!({ "user": shown.user }));
             assert_eq!(shown.uid_map, owner.uid_map, "{at}");
+            works(&ct, at);
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_changes_mounts_leaves_what_was_or_what_is_to_be() {
+    use osctl_api::mounts::{Delete, List, New, Register};
+    let share = |host: &Host, name: &str| {
+        let path = host.path(name);
+        std::fs::create_dir_all(&path).unwrap();
+        json!({ "fs": path, "mountpoint": format!("/{name}"), "type": "bind", "opts": "create=dir" })
+    };
+    dies_at(
+        MOUNTS,
+        |host| {
+            remove_all(host, &["new"]);
+            let ct = host.new_ct("new");
+            ct.start();
+            ct.json::<New>(share(host, "old"));
+        },
+        |host| {
+            let ct = host.ct("new");
+            ct.try_json::<New>(share(host, "young")).is_ok()
+                && ct.try_json::<Register>(share(host, "brief")).is_ok()
+                && ct
+                    .try_json::<Delete>(json!({ "mountpoint": "/old" }))
+                    .is_ok()
+        },
+        |host, at| {
+            let ct = host.ct("new");
+            for mount in ct.json::<List>(json!({})).mounts {
+                let place = mount.mountpoint.as_str();
+                assert!(
+                    ["/old", "/young", "/brief"].contains(&place),
+                    "{at}: {place}"
+                );
+                ct.json::<Delete>(json!({ "mountpoint": place }));
+            }
+            assert_eq!(
+                ct.sh("grep -c -e /old -e /young /proc/mounts; true"),
+                "0\n",
+                "{at}"
+            );
             works(&ct, at);
         },
     );

@@ -19,6 +19,7 @@ mod inits;
 mod interrupts;
 mod lxcfs;
 mod many;
+mod mounts;
 mod names;
 mod netif_config;
 mod network;

@@ -15,6 +15,7 @@ mod files;
 mod firewall;
 mod limits;
 mod list;
+mod mounts;
 mod netif;
 mod power;
 mod processes;
@@ -97,6 +98,11 @@ pub const NODES: &[Node] = &[
             verb::<container::DevicesChmod>(&["chmod"]),
             verb::<devices::Replace>(&["replace"]),
         ],
+    ),
+    noun(
+        &["mounts"],
+        "Manage what is mounted in a container",
+        mounts::NODES,
     ),
     noun(
         &["netif", "net"],

@@ -1,0 +1,71 @@
+//! Methods of mounts of containers.
+
+use osctl_api::daemon::Done;
+use osctl_api::mounts as api;
+
+use super::{Context, Handle};
+use crate::container::mount::Mount;
+use crate::error::Result;
+
+impl Handle for api::List {
+    async fn handle(self, cx: &mut Context) -> Result<api::Mounts> {
+        let mounts = cx.container(&self.id)?.mount_infos();
+        Ok(api::Mounts { mounts })
+    }
+}
+
+impl Handle for api::New {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let container = cx.container(&self.id)?;
+        let mount = Mount::new(
+            Some(&self.fs),
+            self.kind,
+            self.mountpoint,
+            self.opts,
+            self.automount,
+        )?;
+        container.add_mount(mount).await?;
+        Ok(Done {})
+    }
+}
+
+impl Handle for api::Register {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let container = cx.container(&self.id)?;
+        let fs = self.fs.as_deref();
+        let mount = Mount::new(fs, self.kind, self.mountpoint, self.opts, false)?;
+        container.register_mount(mount, self.on_ct_start).await?;
+        Ok(Done {})
+    }
+}
+
+impl Handle for api::Activate {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let container = cx.container(&self.id)?;
+        container.activate_mount(&self.mountpoint).await?;
+        Ok(Done {})
+    }
+}
+
+impl Handle for api::Deactivate {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let container = cx.container(&self.id)?;
+        container.deactivate_mount(&self.mountpoint).await?;
+        Ok(Done {})
+    }
+}
+
+impl Handle for api::Delete {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let container = cx.container(&self.id)?;
+        container.delete_mount(&self.mountpoint).await?;
+        Ok(Done {})
+    }
+}
+
+impl Handle for api::Clear {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        cx.container(&self.id)?.clear_mounts().await?;
+        Ok(Done {})
+    }
+}
