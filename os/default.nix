@@ -22,4 +22,6 @@ in
 {
   inherit (evaluated) config options;
   inherit (evaluated.config.system.build) toplevel dist netboot;
+  # A script that boots it under QEMU.
+  runner = evaluated.config.system.build.vm;
 }

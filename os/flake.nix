@@ -21,7 +21,7 @@
     {
       lib.image = image;
       packages.${system} = {
-        inherit (image ./hosts/vm.nix) toplevel dist netboot;
+        inherit (image ./hosts/vm.nix) toplevel dist netboot runner;
         default = self.packages.${system}.dist;
       };
     };

@@ -1,5 +1,5 @@
 # The host that `cargo xtask os run` and the tests boot under QEMU.
-{ ... }:
+{ pkgs, ... }:
 {
   networking.hostName = "lab";
   networking.interfaces.eth0.useDHCP = true;
@@ -18,5 +18,6 @@
     importAttempts = 1;
     scrub.enable = true;
   };
+  osctl.images.minimal = import ../images/minimal.nix { inherit pkgs; };
   osctl.test-agent.enable = true;
 }

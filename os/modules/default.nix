@@ -11,6 +11,7 @@
   ./etc.nix
   ./getty.nix
   ./hierarchy.nix
+  ./images.nix
   ./initrd.nix
   ./kernel.nix
   ./lxcfs.nix
@@ -21,6 +22,7 @@
   ./openssh.nix
   ./osctld.nix
   ./power.nix
+  ./qemu-vm.nix
   ./rsyslog.nix
   ./runit.nix
   ./stage-2.nix

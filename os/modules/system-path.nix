@@ -23,7 +23,7 @@ in
   config = {
     environment.systemPackages = with pkgs; [
       bash coreutils curl diffutils e2fsprogs findutils gawk gnugrep gnused gnutar gzip
-      iproute2 iputils kmod less procps psmisc runit util-linux xz zstd
+      hostname-debian iproute2 iputils kmod less procps psmisc runit util-linux xz zstd
     ];
     system.path = pkgs.buildEnv {
       name = "system-path";
@@ -33,6 +33,7 @@ in
     environment.etc.profile.text = ''
       export PATH=/run/current-system/sw/bin
       export PAGER=less
+      PS1='[\u@\h:\w]\$ '
     '';
   };
 }

@@ -20,6 +20,8 @@ let
     "bash"
     "bird2"
     "busybox"
+    # The same without libraries, for guests.
+    "busybox-static"
     "chrony"
     "coreutils"
     "cpio"
@@ -33,6 +35,7 @@ let
     "gnused"
     "gnutar"
     "gzip"
+    "hostname-debian"
     "iana-etc"
     "iproute2"
     "iputils"

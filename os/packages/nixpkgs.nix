@@ -10,6 +10,7 @@ in
 pkgs
 // {
   hierarchy = { };
+  busybox-static = pkgs.pkgsStatic.busybox;
   linuxPackages = pkgs.linuxPackages // {
     zfs = pkgs.linuxPackages.${pkgs.zfs.kernelModuleAttribute};
     kernel = pkgs.symlinkJoin {

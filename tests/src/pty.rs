@@ -65,7 +65,13 @@ impl Terminal {
     /// Reads until `text` shows up; everything that was read.
     #[track_caller]
     pub fn read_until(&self, text: &str) -> String {
-        session::read_until(&self.master, text, wait::SOON)
+        self.read_until_within(text, wait::SOON)
+    }
+
+    /// As [`read_until`](Terminal::read_until), for at most `limit`.
+    #[track_caller]
+    pub fn read_until_within(&self, text: &str, limit: Duration) -> String {
+        session::read_until(&self.master, text, limit)
     }
 
     /// Process id of the program.

@@ -103,6 +103,7 @@ impl Lab {
         program.env("OSCTL_VM_DIST", &self.built.dist);
         program.env("OSCTL_VM_NETBOOT", &self.built.netboot);
         program.env("OSCTL_VM_NEXT", &self.next);
+        program.env("OSCTL_VM_RUNNER", &self.built.runner);
         program.env("OSCTL_VM_STATES", &self.states);
         if let Some(tests) = &self.tests {
             program.env("OSCTL_VM_TESTS", tests);

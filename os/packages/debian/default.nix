@@ -81,6 +81,7 @@ let
     bash = deb "bash";
     bird2 = deb "bird2";
     busybox = deb "busybox-static";
+    busybox-static = deb "busybox-static";
     cacert = deb "ca-certificates";
     chrony = deb "chrony";
     coreutils = deb "coreutils";
@@ -95,6 +96,7 @@ let
     gnused = deb "sed";
     gnutar = deb "tar";
     gzip = deb "gzip";
+    hostname-debian = deb "hostname";
     iana-etc = deb "netbase";
     iproute2 = deb "iproute2";
     iputils = deb "iputils-ping";

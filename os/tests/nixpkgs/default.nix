@@ -8,7 +8,7 @@ let
   text = name: content: nothing name { inherit content; };
   names = [
     "apparmor-parser" "bash" "bird2" "busybox" "chrony" "coreutils" "cpio" "curl" "diffutils" "dnsmasq" "e2fsprogs" "findutils"
-    "gawk" "gnugrep" "gnused" "gnutar" "gzip" "iana-etc" "iproute2" "iputils" "jq" "kmod" "less" "lxcfs" "nftables"
+    "gawk" "gnugrep" "gnused" "gnutar" "gzip" "hostname-debian" "iana-etc" "iproute2" "iputils" "jq" "kmod" "less" "lxcfs" "nftables"
     "openssh" "procps" "prometheus-node-exporter" "psmisc" "rsyslog" "runit" "squashfsTools" "util-linux" "xz" "zstd"
   ];
 in
@@ -27,6 +27,7 @@ lib.genAttrs names named // {
     { kernel, firmware, rootModules, allowMissing ? false }:
     nothing "modules-shrunk" { inherit kernel firmware rootModules allowMissing; };
   makeInitrd = { contents, name ? "initrd" }: nothing name { objects = map (it: it.object) contents; };
+  pkgsStatic.busybox = named "busybox-static";
   zfs = named "zfs" // {
     kernelModuleAttribute = "zfs_2_3";
   };

@@ -11,6 +11,7 @@ mod containers;
 mod daemon;
 mod lab;
 mod pools;
+mod runner;
 mod switch;
 mod zfs;
 

@@ -200,13 +200,14 @@ fn logs(host: &mut Machine) {
         $rsyslogd -i /run/collect.pid -M ${rsyslogd%/bin/*}/lib/rsyslog -f /tmp/collect.conf
         /tmp/busybox logger -t tried late
         for try in {1..300}; do
-            grep -q 'tried.*early' /tmp/collected && grep -q 'tried.*late' /tmp/collected && grep -q osctld: /tmp/collected && exit
+            grep -q 'tried.*early' /tmp/collected && grep -q 'tried.*late' /tmp/collected && grep -q 'INFO PoolInstall tank' /tmp/collected && exit
             sleep 0.1
         done
         cat /tmp/collected >&2; exit 1",
     )
     .ok();
-    host.sh("! grep osctld: /var/log/messages").ok();
+    host.sh("! grep 'INFO PoolInstall tank' /var/log/messages")
+        .ok();
 }
 
 fn lxcfs(host: &mut Machine) {

@@ -41,9 +41,10 @@ fn hosts_are_evaluated_with_the_names_of_nixpkgs() {
     holds("tests/hosts.nix");
     let nixpkgs = workspace::root().join("os/tests/nixpkgs");
     let path = format!("nixpkgs={}", nixpkgs.display());
-    for attribute in ["toplevel", "dist", "netboot"] {
+    for attribute in ["toplevel", "dist", "netboot", "runner"] {
         if let Some(derivation) = ask(&["-I", &path, "--attr", attribute], "") {
-            assert!(derivation.contains("-osctl-host-"), "{derivation}");
+            let named = derivation.contains("-osctl-host-") || derivation.contains("-run-lab-vm");
+            assert!(named, "{derivation}");
         }
     }
 }

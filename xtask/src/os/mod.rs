@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::check::cargo;
-use crate::error::{FileContext as _, Result};
+use crate::error::{Error, FileContext as _, Result};
 use crate::{apt, process, ui, workspace};
 
 /// Programs that the image gets, with the packages they are of.
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
         Task::Run(args) => {
             apt::ensure(&[apt::QEMU])?;
             let built = build(&args.image)?;
-            qemu::interact(&built.dist, &args.machine)
+            qemu::interact(&built.runner, &args.machine)
         }
         Task::Lock => lock::write(&cache().join("lock.json")),
     }
@@ -96,20 +96,39 @@ pub struct Built {
     pub dist: PathBuf,
     /// Generations of hosts, as a server gives them to hosts that boot.
     pub netboot: PathBuf,
+    /// Has the script that boots it under QEMU.
+    pub runner: PathBuf,
 }
 
 /// Builds the image.
 pub fn build(image: &Image) -> Result<Built> {
     build_attributes(
         image,
-        &[("dist", "dist"), ("netboot", "netboot-generation")],
+        &[
+            ("dist", "dist"),
+            ("netboot", "netboot-generation"),
+            ("runner", "runner"),
+        ],
     )?;
     let os = workspace::target().join("os");
     let netboot = os.join("netboot");
     let mut install = Command::new(os.join("netboot-generation/bin/netboot-install"));
     process::run(install.arg(&netboot), "netboot-install")?;
-    let dist = os.join("dist");
-    Ok(Built { dist, netboot })
+    Ok(Built {
+        dist: os.join("dist"),
+        netboot,
+        runner: os.join("runner"),
+    })
+}
+
+/// The script that a runner has, which is named by its host.
+pub fn script(runner: &Path) -> Result<PathBuf> {
+    let bin = runner.join("bin");
+    let mut scripts = fs::read_dir(&bin).of("read", &bin)?;
+    let script = scripts.next().transpose().of("read", &bin)?;
+    script
+        .map(|it| it.path())
+        .ok_or_else(|| Error::Other(format!("{} is empty", bin.display())))
 }
 
 /// Builds the system that tests switch a running host to.

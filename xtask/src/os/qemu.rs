@@ -1,16 +1,13 @@
-//! The image on a terminal: QEMU in the foreground.
+//! The image on a terminal: the script that boots it, told what it is to have.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{FileContext as _, Result};
 use crate::process::{Program, Stop};
 use crate::{ui, workspace};
-
-/// All that QEMU can emulate but cmpxchg16b, whose flags QEMU 7.2 gets wrong:
-/// the kernel's allocator, which uses it where it is there, brings it down.
-const CPU: &str = "max,-cx16";
 
 /// The machine that the image boots on.
 #[derive(Debug, clap::Args)]
@@ -29,41 +26,25 @@ pub struct Machine {
     append: String,
 }
 
-/// Boots what is in `dist` and gives it the terminal until it powers off.
-pub fn interact(dist: &Path, machine: &Machine) -> Result<()> {
-    let params = dist.join("kernel-params");
-    let params = fs::read_to_string(&params).of("read", &params)?;
+/// Boots the host of `runner` and gives it the terminal until it powers off.
+pub fn interact(runner: &Path, machine: &Machine) -> Result<()> {
     let forward = match machine.ssh {
-        Some(port) => format!(",hostfwd=tcp:127.0.0.1:{port}-:22"),
+        Some(port) => format!("hostfwd=tcp:127.0.0.1:{port}-:22,"),
         None => String::new(),
     };
+    // Whoever wants another image than the host carries fetches it from there.
+    let images = workspace::images().display().to_string();
+    let network = format!("{forward}tftp={}", images.replace(',', ",,"));
+    let disk = match machine.disk {
+        0 => OsString::new(),
+        size => disk(size << 30)?.into(),
+    };
     ui::step("booting; `poweroff` ends it, and so does Ctrl-A X");
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-cpu", CPU, "-smp", "2", "-no-reboot"])
-        .args(["-nodefaults", "-nographic", "-serial", "mon:stdio"])
-        .args(["-m", &machine.memory.to_string()])
-        .args(["-nic", &format!("user,model=virtio-net-pci{forward}")])
-        .arg("-kernel")
-        .arg(dist.join("bzImage"))
-        .arg("-initrd")
-        .arg(dist.join("initrd"))
-        .arg("-append")
-        .arg(format!(
-            "{} root=/dev/vda {}",
-            params.trim(),
-            machine.append
-        ))
-        .arg("-drive")
-        .arg(format!(
-            "file={},format=raw,if=virtio,readonly=on",
-            dist.join("root.squashfs").display()
-        ));
-    if machine.disk > 0 {
-        let disk = disk(machine.disk << 30)?;
-        let options = "format=raw,if=virtio,discard=unmap";
-        qemu.arg("-drive")
-            .arg(format!("file={},{options}", disk.display()));
-    }
+    let mut qemu = Command::new(super::script(runner)?);
+    qemu.env("NIX_DISK_IMAGE", disk)
+        .env("QEMU_KERNEL_PARAMS", &machine.append)
+        .env("QEMU_NET_OPTS", network)
+        .env("QEMU_OPTS", format!("-m {}", machine.memory));
     Program::spawn(&mut qemu, "qemu", Stop::Gently)?.wait()
 }
 
