@@ -175,15 +175,28 @@ pub struct Show {
     pub id: Ref,
 }
 
-/// Rename a container
+/// Rename a container, or move it to another pool
+///
+/// Renaming needs a stopped container. One that runs can be moved to another pool: it is stopped
+/// for the last part of that and started there; between pools of ZFS, most of its data are copied
+/// while it runs. Data, settings, hardware addresses, addresses and snapshots go along; it gets an
+/// id map of its own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
 pub struct Move {
-    /// Id of the container, which must be stopped
+    /// Id of the container
     #[arg(value_name = "CTID")]
     pub id: Ref,
-    /// New id
-    #[arg(value_name = "NEW-ID")]
+    /// New id, with the pool where it goes unless that is the container's own
+    #[arg(value_name = "[POOL:]NEW-ID")]
     pub new_id: Ref,
+    /// User whose id map it has on another pool
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Name>,
+    /// Group on another pool
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupPath>,
 }
 
 /// Give a container to another user: another id map, at once, whatever its size

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod container;
+pub mod copies;
 pub mod daemon;
 pub mod error;
 pub mod firewall;
@@ -19,6 +20,7 @@ pub mod netif;
 pub mod pool;
 pub mod session;
 pub mod size;
+pub mod trash_bin;
 pub mod user;
 pub mod wire;
 

@@ -83,6 +83,9 @@ macro_rules! for_each_method {
             PoolSet, $crate::pool::Set, $crate::daemon::Done, Admin, Once;
             PoolUnset, $crate::pool::Unset, $crate::daemon::Done, Admin, Once;
             PoolAssets, $crate::pool::Assets, $crate::daemon::Assets, Read, Once;
+            TrashBinList, $crate::trash_bin::List, $crate::trash_bin::Trash, Read, Once;
+            TrashBinPrune, $crate::trash_bin::Prune, $crate::daemon::Done, Admin, Once;
+            GarbageCollectorPrune, $crate::trash_bin::Collect, $crate::trash_bin::Collected, Admin, Once;
             PoolAutostartQueue, $crate::pool::AutostartQueue, $crate::pool::AutostartQueued, Read, Once;
             PoolAutostartTrigger, $crate::pool::AutostartTrigger, $crate::daemon::Done, Operate, Once;
             PoolAutostartCancel, $crate::pool::AutostartCancel, $crate::daemon::Done, Operate, Once;
@@ -117,7 +120,8 @@ macro_rules! for_each_method {
             ContainerDelete, $crate::container::Delete, $crate::daemon::Done, Admin, Progress;
             ContainerList, $crate::container::List, $crate::container::Containers, Read, Once;
             ContainerShow, $crate::container::Show, $crate::container::Container, Read, Once;
-            ContainerMove, $crate::container::Move, $crate::daemon::Done, Admin, Once;
+            ContainerCopy, $crate::copies::Copy, $crate::container::Container, Admin, Progress;
+            ContainerMove, $crate::container::Move, $crate::daemon::Done, Admin, Progress;
             ContainerChown, $crate::container::Chown, $crate::daemon::Done, Admin, Once;
             ContainerChgrp, $crate::container::Chgrp, $crate::daemon::Done, Admin, Once;
             ContainerStart, $crate::container::Start, $crate::daemon::Done, Operate, Progress;

@@ -10,6 +10,7 @@ mod dir;
 mod layout;
 mod meta;
 pub mod snapshots;
+pub mod transfer;
 mod usage;
 mod walk;
 mod watch;
@@ -188,6 +189,19 @@ pub struct Emptied {
     pub errors: Vec<Error>,
 }
 
+/// Something in the trash.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trashed {
+    /// Its name there.
+    pub name: String,
+    /// When it came there, seconds since 1970.
+    pub deleted_at: Option<i64>,
+    /// Bytes that it takes, where that is known without looking at its files.
+    pub used: Option<u64>,
+    /// What was made of it and keeps it from being removed.
+    pub needed_by: Vec<String>,
+}
+
 /// What recovering found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
@@ -256,6 +270,9 @@ pub trait Storage: Snapshots + Debug + Send + Sync {
 
     /// Moves a container's data to the trash: at once, whatever their size.
     fn trash(&self, id: &str) -> Result<()>;
+
+    /// What is in the trash, oldest first.
+    fn trashed(&self) -> Result<Vec<Trashed>>;
 
     /// Removes about `limit` objects from the trash; to be called until [`Emptied::done`].
     fn empty_trash(&self, limit: u64) -> Result<Emptied>;
@@ -358,6 +375,13 @@ fn unique() -> String {
         .unwrap_or_default();
     let random = RandomState::new().hash_one(std::process::id());
     format!("{}-{random:016x}", now.as_secs())
+}
+
+/// When something got a name of [`unique`] in the trash: `NAME.SECONDS-RANDOM`, or with a dash.
+fn trashed_at(name: &str) -> Option<i64> {
+    let (rest, _random) = name.rsplit_once('-')?;
+    let (_, seconds) = rest.rsplit_once(['.', '-'])?;
+    seconds.parse().ok()
 }
 
 /// Refuses what is no single safe component of a path or dataset name.

@@ -1,6 +1,8 @@
 //! The commands, noun by noun, and the tree that they form.
 
-use osctl_api::{container, daemon, firewall, group, id_range, netif, pool, user};
+use osctl_api::{
+    container, daemon, firewall, group, id_range, netif, pool, trash_bin as api_trash, user,
+};
 
 use crate::tree::{Node, group as noun, verb};
 
@@ -19,6 +21,7 @@ mod ping;
 mod pools;
 mod shutdown;
 mod tables;
+mod trash_bin;
 mod users;
 
 /// Implements `Verb` for parameters of which only success matters and that name objects in
@@ -77,6 +80,19 @@ pub const ROOT: &[Node] = &[
             "Manage named sets of addresses",
             address_sets::NODES,
         )],
+    ),
+    noun(
+        &["trash-bin"],
+        "See to what was deleted",
+        &[
+            verb::<trash_bin::Ls>(&["ls", "list"]),
+            verb::<api_trash::Prune>(&["prune"]),
+        ],
+    ),
+    noun(
+        &["garbage-collector"],
+        "Remove what operations have left behind",
+        &[verb::<api_trash::Collect>(&["prune"])],
     ),
     verb::<monitor::Monitor>(&["monitor"]),
     verb::<daemon::History>(&["history"]),

@@ -28,6 +28,19 @@ pub static QUEUE: Table = Table {
     attributes: false,
 };
 
+/// What waits in the trash.
+pub static TRASH: Table = Table {
+    fields: &[
+        text("pool"),
+        text("name"),
+        field("deleted_at", Kind::Time),
+        field("used", Kind::Bytes),
+        text("reason"),
+    ],
+    default: &["pool", "name", "deleted_at", "used", "reason"],
+    attributes: false,
+};
+
 /// Id ranges.
 pub static ID_RANGE: Table = Table {
     fields: &[

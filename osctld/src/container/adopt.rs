@@ -20,7 +20,7 @@ use super::mount_change::registered;
 use super::netifs::Planned;
 use super::plan::Mode;
 use super::verdict::Request;
-use super::{Container, Pending, Run, blocking, watch};
+use super::{Container, Pending, Run, blocking, relocate, watch};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::network::link::Ours;
@@ -51,7 +51,12 @@ pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
     for (id, config, generation) in configs {
         let container = Container::new(daemon, pool, id, config, generation, State::Stopped);
         if pool.add_container(&container).is_ok() {
+            // One that comes from another pool gets its addresses when it is gone there.
+            let moved = container.config().came_from.is_some();
             for conflict in container.claim_possible(daemon) {
+                if moved {
+                    break;
+                }
                 pool.add_problem(format!("container {}", container.id), conflict.to_string());
             }
             let daemon = Arc::clone(daemon);
@@ -59,6 +64,8 @@ pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
         }
     }
     while tasks.join_next().await.is_some() {}
+    pool.set_loaded();
+    relocate::settle(daemon).await;
     sweep(daemon, pool, &broken).await;
     // Whose users those are that can't be read is not known.
     if broken.is_empty() {
@@ -239,6 +246,9 @@ impl Container {
     async fn adopt(self: &Arc<Self>, daemon: &Arc<Daemon>) {
         if let Err(error) = self.try_adopt(daemon).await {
             self.fail(&error);
+        }
+        if self.was_interrupted(daemon) && self.state() == State::Stopped {
+            self.seen.lock().pending = Some(Pending::Restart);
         }
     }
 

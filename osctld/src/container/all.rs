@@ -34,6 +34,17 @@ pub struct StopAll {
     pub cancel: Cancel,
 }
 
+/// Starts a container that was stopped for a while when the last daemon died.
+pub(super) fn restart(daemon: &Arc<Daemon>, container: &Arc<Container>) {
+    let (daemon, container) = (Arc::clone(daemon), Arc::clone(container));
+    tokio::spawn(async move {
+        if let Err(e) = container.start(Mode::Boot).await {
+            tracing::error!(container = %container.label(), error = %e.chain(), "cannot start it again");
+        }
+        container.forget_interruption(&daemon);
+    });
+}
+
 /// Called once the pool is active: carries out what containers asked for while no daemon looked,
 /// and starts those that start by themselves and were not started since the host was booted.
 pub async fn loaded(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart) {
@@ -47,6 +58,9 @@ pub async fn loaded(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart
                     }
                 });
             }
+            // Where it is will be known when another pool is there.
+            Some(Pending::Restart) if container.config().going_to.is_some() => {}
+            Some(Pending::Restart) => restart(daemon, &container),
             Some(Pending::Delete) => {
                 tokio::spawn(async move {
                     if let Err(e) = container.delete_ephemeral().await {

@@ -91,6 +91,27 @@ pub struct Config {
     /// Its new id, while it is being renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<Name>,
+    /// Where it goes, while it is being moved to another pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub going_to: Option<Elsewhere>,
+    /// Where it may still be found, while it is being moved from another pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_from: Option<Elsewhere>,
+}
+
+/// A container of another pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The pool.
+    pub pool: Name,
+    /// The container.
+    pub id: Name,
+}
+
+impl std::fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.pool, self.id)
+    }
 }
 
 impl Config {
@@ -119,6 +140,8 @@ impl Config {
             prlimits: BTreeMap::new(),
             attrs: BTreeMap::new(),
             moving_to: None,
+            going_to: None,
+            came_from: None,
         }
     }
 

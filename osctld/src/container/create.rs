@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use osctl_api::container as api;
 use osctl_api::container::State;
@@ -14,7 +13,7 @@ use osctl_api::names::{GroupPath, Name};
 
 use super::config::{Config, Distribution};
 use super::settings::quota;
-use super::{Container, blocking};
+use super::{Container, Hold, blocking};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::events::Change;
@@ -23,9 +22,6 @@ use crate::handlers::{Cancel, ProgressSender};
 use crate::image;
 use crate::pool::Pool;
 use crate::storage::Watch;
-
-/// Bytes of an image after which progress is told again.
-const PROGRESS_STEP: u64 = 1024 * 1024;
 
 /// Makes a container.
 ///
@@ -55,19 +51,55 @@ pub async fn create(
             std::env::consts::ARCH.into(),
         )?,
     );
-    let container = Container::new(daemon, pool, id.clone(), placeholder, 1, State::Staged);
-    pool.add_container(&container)?;
+    let container = stage(daemon, pool, &id, placeholder)?;
     // After it is counted among the group's containers, the group can't be deleted any more.
     if !pool.has_group(&group) {
-        container.seen.lock().deleted = true;
-        pool.remove_container(&id);
-        return Err(Error::not_found(format!(
-            "group {}:{group} does not exist",
-            pool.name
-        )));
+        unstage(pool, &container);
+        return Err(no_group(pool, &group));
     }
     let hold = container.hold("ct new")?;
     let made = build(daemon, pool, &container, &params, source, progress, cancel).await;
+    finish(daemon, pool, &container, hold, made).await?;
+    Ok(container)
+}
+
+/// That a group is missing.
+pub(super) fn no_group(pool: &Pool, group: &GroupPath) -> Error {
+    Error::not_found(format!("group {}:{group} does not exist", pool.name))
+}
+
+/// Takes the id of a container that is going to be made.
+///
+/// # Errors
+/// `AlreadyExists`.
+pub(super) fn stage(
+    daemon: &Arc<Daemon>,
+    pool: &Arc<Pool>,
+    id: &Name,
+    placeholder: Config,
+) -> Result<Arc<Container>, Error> {
+    let container = Container::new(daemon, pool, id.clone(), placeholder, 1, State::Staged);
+    pool.add_container(&container)?;
+    Ok(container)
+}
+
+/// Frees the id of a container that was not made.
+pub(super) fn unstage(pool: &Pool, container: &Container) {
+    container.seen.lock().deleted = true;
+    pool.remove_container(&container.id);
+}
+
+/// Makes a container of a staged one, or frees its id when it could not be made.
+///
+/// # Errors
+/// Why it could not be made.
+pub(super) async fn finish(
+    daemon: &Arc<Daemon>,
+    pool: &Arc<Pool>,
+    container: &Arc<Container>,
+    hold: Hold,
+    made: Result<Config, Error>,
+) -> Result<(), Error> {
     // What was unpacked in vain, and images that made room for others.
     pool.empty_trash();
     match made {
@@ -75,12 +107,12 @@ pub async fn create(
             container.seen.lock().config = Arc::new(config);
             container.set_state(State::Stopped);
             drop(hold);
-            daemon.events.db("container", &pool.name, &id, Change::Add);
-            Ok(container)
+            let id = &container.id;
+            daemon.events.db("container", &pool.name, id, Change::Add);
+            Ok(())
         }
         Err(error) => {
-            container.seen.lock().deleted = true;
-            pool.remove_container(&id);
+            unstage(pool, container);
             let user = container.config().user.clone();
             if pool.user(&user).is_some_and(|u| u.is_for_container()) {
                 pool.drop_user_if_unused(daemon, &user).await;
@@ -116,25 +148,8 @@ async fn build(
     cancel: Cancel,
 ) -> Result<Config, Error> {
     let user = match &params.user {
-        Some(user) => {
-            pool.user(user).ok_or_else(|| {
-                Error::not_found(format!("user {}:{user} does not exist", pool.name))
-            })?;
-            user.clone()
-        }
-        None => {
-            let made = pool.create_user_for_container(daemon, &container.id).await;
-            let user = made.map_err(|e| match e.code() {
-                osctl_api::Code::AlreadyExists => {
-                    e.hint("use it with --user, or choose another id")
-                }
-                _ => e,
-            })?;
-            let mut config = (*container.config()).clone();
-            config.user = user.name.clone();
-            container.seen.lock().config = Arc::new(config);
-            user.name.clone()
-        }
+        Some(user) => existing_user(pool, user)?,
+        None => own_user(daemon, pool, container).await?,
     };
     failpoint!("create.user");
     let group = container.config().group.clone();
@@ -153,19 +168,60 @@ async fn build(
             .and_then(|()| config.check())
             .and_then(|()| pool.save_container(&id, &config, 1));
         if let Err(error) = kept {
-            // Nothing was told about this data yet: it goes the way of deleted containers.
-            if let Err(left) = pool.storage.trash(id.as_str()) {
-                tracing::error!(%id, error = %left, "cannot remove the data of a container that was not made");
-            }
+            discard(&pool, &id);
             return Err(error);
         }
         failpoint!("create.config");
-        if let Err(error) = pool.storage.complete(id.as_str()) {
-            tracing::warn!(%id, error = %crate::error::chain(&error), "new data keep their mark until the next start");
-        }
+        complete(&pool, &id);
         Ok(config)
     })
     .await
+}
+
+/// A user that must exist.
+///
+/// # Errors
+/// `NotFound`.
+pub(super) fn existing_user(pool: &Pool, user: &Name) -> Result<Name, Error> {
+    let missing = || Error::not_found(format!("user {}:{user} does not exist", pool.name));
+    pool.user(user).ok_or_else(missing)?;
+    Ok(user.clone())
+}
+
+/// A user of its own for a staged container.
+///
+/// # Errors
+/// `AlreadyExists`, `InvalidState` without free ids.
+pub(super) async fn own_user(
+    daemon: &Arc<Daemon>,
+    pool: &Arc<Pool>,
+    container: &Arc<Container>,
+) -> Result<Name, Error> {
+    let made = pool.create_user_for_container(daemon, &container.id).await;
+    let user = made.map_err(|e| match e.code() {
+        osctl_api::Code::AlreadyExists => {
+            e.hint("name it as the user to be used, or choose another id")
+        }
+        _ => e,
+    })?;
+    let mut config = (*container.config()).clone();
+    config.user = user.name.clone();
+    container.seen.lock().config = Arc::new(config);
+    Ok(user.name.clone())
+}
+
+/// Data that nothing was told about yet go the way of deleted containers.
+pub(super) fn discard(pool: &Pool, id: &Name) {
+    if let Err(left) = pool.storage.trash(id.as_str()) {
+        tracing::error!(%id, error = %left, "cannot remove the data of a container that was not made");
+    }
+}
+
+/// Makes new data permanent, whose configuration is on the disk.
+pub(super) fn complete(pool: &Pool, id: &Name) {
+    if let Err(error) = pool.storage.complete(id.as_str()) {
+        tracing::warn!(%id, error = %crate::error::chain(&error), "new data keep their mark until the next start");
+    }
 }
 
 /// Builds the data of the container.
@@ -184,13 +240,10 @@ fn populate(
             .map_err(failed)?;
         return Ok(image::Facts::default());
     };
-    let (next, cancelled) = (AtomicU64::new(0), || cancel.is_cancelled());
-    let tell = |done: u64, total: Option<u64>| {
-        if done >= next.load(Ordering::Relaxed) || Some(done) == total {
-            next.store(done.saturating_add(PROGRESS_STEP), Ordering::Relaxed);
-            progress.done("unpacking the image", done, total);
-        }
-    };
+    let (cancelled, tell) = (
+        || cancel.is_cancelled(),
+        progress.by_mebibytes("unpacking the image"),
+    );
     let watch = Watch::new(&cancelled, &tell);
     let cache = pool.images.as_ref();
     image::create_from(

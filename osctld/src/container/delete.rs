@@ -79,7 +79,7 @@ impl Container {
         }
     }
 
-    async fn delete_held(self: &Arc<Self>, hold: Hold) -> Result<(), Error> {
+    pub(super) async fn delete_held(self: &Arc<Self>, hold: Hold) -> Result<(), Error> {
         let (daemon, pool) = self.home()?;
         let id = self.id.clone();
         let removed = async {

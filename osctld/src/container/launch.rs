@@ -92,6 +92,7 @@ impl Container {
             );
             return Err(Error::unavailable(refused));
         }
+        self.check_stays()?;
         {
             let mut seen = self.seen.lock();
             seen.stopping = false;

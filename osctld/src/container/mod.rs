@@ -17,10 +17,12 @@ mod adopt;
 mod all;
 mod assets;
 mod change;
+mod copy;
 mod create;
 mod delete;
 mod enter;
 mod info;
+mod interruption;
 mod launch;
 mod lifecycle;
 mod logins;
@@ -32,6 +34,7 @@ mod netif_live;
 mod netifs;
 mod processes;
 mod registry;
+mod relocate;
 mod settings;
 mod watch;
 
@@ -55,6 +58,7 @@ use crate::sync::Mutex;
 
 pub use adopt::load_all;
 pub use all::{Autostart, StopAll, loaded, release_all, stop_all};
+pub use copy::Audience;
 pub use create::create;
 pub use info::{list, show};
 pub use netifs::{ensure_all_netifs, filter_adopted, keep_all_traffic};
@@ -106,6 +110,8 @@ struct Seen {
 enum Pending {
     /// It asked for a reboot.
     Reboot,
+    /// It was stopped for an operation that would have started it again.
+    Restart,
     /// It is ephemeral.
     Delete,
 }

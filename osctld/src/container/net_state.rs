@@ -182,14 +182,19 @@ impl Pool {
 
     /// It follows its container. Blocks.
     pub(super) fn rename_net_state(&self, old: &Name, new: &Name) {
+        self.copy_net_state(old, self, new);
+        self.remove_net_state(old);
+    }
+
+    /// Hands on to a container of this or another pool what is remembered of one. Blocks.
+    pub(super) fn copy_net_state(&self, old: &Name, target: &Pool, new: &Name) {
         let Ok(Some(kept)) = self.conf.net.load(old.as_str()) else {
             return;
         };
-        let saved = self.save_net_state(new, &mut Stored::new(kept.value));
+        let saved = target.save_net_state(new, &mut Stored::new(kept.value));
         if let Err(e) = saved {
             tracing::warn!(%old, %new, error = %e.chain(), "traffic is counted anew");
         }
-        self.remove_net_state(old);
     }
 }
 

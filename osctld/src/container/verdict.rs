@@ -23,6 +23,8 @@ pub enum Request {
     Enter,
     /// Change its configuration.
     Configure,
+    /// Copy it to an archive.
+    Export,
     /// Change what can't change while it runs: its id, user or group.
     Rebuild,
     /// Delete it.
@@ -47,14 +49,15 @@ pub enum Verdict {
 /// The verdict on a request.
 pub fn verdict(state: State, request: Request) -> Verdict {
     use Request::{
-        Configure, Delete, Enter, ForceDelete, Freeze, Kill, Rebuild, Recover, Run, Shutdown,
-        Start, Unfreeze,
+        Configure, Delete, Enter, Export, ForceDelete, Freeze, Kill, Rebuild, Recover, Run,
+        Shutdown, Start, Unfreeze,
     };
     use Verdict::{Go, Nothing, Refuse};
     match (state, request) {
         (_, ForceDelete) | (State::Error, Recover) => Go,
         (State::Staged | State::Error, _) => Refuse,
         (_, Configure) => Go,
+        (State::Stopped | State::Running | State::Frozen, Export) => Go,
 
         (State::Stopped, Start | Run | Rebuild | Delete | Recover) => Go,
         (State::Stopped, Shutdown | Kill) => Nothing,

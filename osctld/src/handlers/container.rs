@@ -99,17 +99,16 @@ impl Handle for api::Show {
 impl Handle for api::Move {
     async fn handle(self, cx: &mut Context) -> Result<Done> {
         let container = cx.container(&self.id)?;
-        if self
-            .new_id
-            .pool
-            .as_ref()
-            .is_some_and(|p| *p != container.pool)
-        {
-            return Err(Error::unsupported(
-                "a container can only be renamed within its pool",
-            ));
+        let pool = self.new_id.pool.as_ref().unwrap_or(&container.pool);
+        if *pool != container.pool {
+            let (target, audience) = (cx.daemon.pool(pool)?, cx.audience());
+            container.relocate(&target, &self, audience).await?;
+        } else if self.user.is_some() || self.group.is_some() {
+            return Err(Error::invalid("within a pool, user and group stay")
+                .hint("`osctl ct chown` and `osctl ct chgrp` change them"));
+        } else {
+            container.rename(&self.new_id.name).await?;
         }
-        container.rename(&self.new_id.name).await?;
         Ok(Done {})
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use osctl_api::wire::{self, MAX_FDS};
 use osctl_api::{Progress, Step};
@@ -60,6 +61,18 @@ impl ProgressSender {
     /// Tells the client how much of how much is done.
     pub fn done(&self, message: impl Into<String>, done: u64, total: Option<u64>) {
         self.send(message.into(), Some(done), total);
+    }
+
+    /// A function that tells the client how much of how much is done, each time that another
+    /// mebibyte is.
+    pub fn by_mebibytes(&self, message: &'static str) -> impl Fn(u64, Option<u64>) {
+        let next = AtomicU64::new(0);
+        move |done, total| {
+            if done >= next.load(Ordering::Relaxed) || Some(done) == total {
+                next.store(done.saturating_add(1 << 20), Ordering::Relaxed);
+                self.done(message, done, total);
+            }
+        }
     }
 
     fn send(&self, message: String, done: Option<u64>, total: Option<u64>) {

@@ -7,6 +7,7 @@ mod address_set;
 mod audit;
 mod container;
 mod context;
+mod copies;
 mod daemon;
 mod firewall;
 mod group;
@@ -14,6 +15,7 @@ mod id_range;
 mod mounts;
 mod netif;
 mod pool;
+mod trash_bin;
 mod user;
 
 use std::future::Future;

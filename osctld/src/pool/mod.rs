@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use osctl_api::names::{AttrName, GroupPath, Name};
 use osctl_api::pool as api;
@@ -68,8 +68,12 @@ pub struct Pool {
     pub autostart: autostart::Queue,
     /// Whether deleted data are being removed, and whether more came meanwhile.
     emptying: AtomicU8,
+    /// Whether its containers are known.
+    loaded: AtomicBool,
     /// How often in a row deleted data could not be removed.
     stuck: AtomicU32,
+    /// What deleted data could not be removed for.
+    stuck_for: Mutex<Vec<String>>,
     settings: RwLock<Arc<Stored<Settings>>>,
     /// Serialises changes of the settings.
     changing: tokio::sync::Mutex<()>,
@@ -141,6 +145,16 @@ impl Pool {
     /// What it is doing.
     pub fn state(&self) -> State {
         *self.state.read()
+    }
+
+    /// Whether its containers are known.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Notes that its containers are known.
+    pub fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
     }
 
     fn set_state(&self, state: State) {

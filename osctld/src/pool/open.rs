@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 
 use osctl_api::names::{GroupPath, Name};
 use rustix::fs::FlockOperation;
@@ -79,6 +79,8 @@ impl Pool {
             settings: RwLock::new(Arc::new(settings)),
             changing: tokio::sync::Mutex::default(),
             address_sets: tokio::sync::Mutex::default(),
+            loaded: AtomicBool::new(false),
+            stuck_for: Mutex::default(),
             state: RwLock::new(State::Importing),
             problems: RwLock::new(loading.problems),
             left_users: Mutex::new(left_users),

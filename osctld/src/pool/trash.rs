@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use osctl_api::trash_bin as api;
+
 use super::Pool;
-use crate::error::chain;
+use crate::blocking::blocking;
+use crate::error::{Error, Result, chain};
+use crate::storage::{Note, Trashed};
 
 /// Objects that are removed before others get a turn.
 const PORTION: u64 = 10_000;
@@ -33,6 +37,62 @@ enum Portion {
 }
 
 impl Pool {
+    /// What waits in the trash, and why. Blocks.
+    ///
+    /// # Errors
+    /// `Backend`.
+    pub fn trash_items(&self) -> Result<Vec<api::Item>> {
+        let listed = self.storage.trashed();
+        let listed = listed.map_err(|e| Error::backend("cannot list the trash", e))?;
+        let stuck = self.stuck_for.lock().clone();
+        let emptying = self.emptying.load(Ordering::Acquire) != IDLE;
+        let reason = |item: &Trashed| match (
+            stuck.iter().find(|why| why.contains(&item.name)),
+            item.needed_by.is_empty(),
+        ) {
+            (Some(why), _) => why.clone(),
+            (None, false) => format!("needed by {}", item.needed_by.join(", ")),
+            (None, true) if emptying => "it is being removed".to_owned(),
+            (None, true) => "it waits for its turn".to_owned(),
+        };
+        let item = |item: Trashed| api::Item {
+            pool: self.name.clone(),
+            reason: reason(&item),
+            deleted_at: item.deleted_at,
+            used: item.used,
+            name: item.name,
+        };
+        Ok(listed.into_iter().map(item).collect())
+    }
+
+    /// Removes what operations have left that did not end; tells what it did and what is odd.
+    ///
+    /// # Errors
+    /// `Busy` while something is being made or changed.
+    pub async fn collect_garbage(self: &Arc<Pool>) -> Result<Vec<String>> {
+        // Whatever is being made looks like what was left.
+        let whole = Arc::clone(&self.gate).try_write_owned();
+        let whole = whole.map_err(|_| {
+            Error::busy(format!(
+                "something is being made or changed on pool {}",
+                self.name
+            ))
+        })?;
+        let pool = Arc::clone(self);
+        let notes = blocking(move || {
+            let known = |id: &str| pool.containers.read().contains_key(id);
+            let notes = pool.storage.recover(&known);
+            drop(whole);
+            Ok(notes)
+        })
+        .await?;
+        self.empty_trash();
+        let text = |note| match note {
+            Note::Done(text) | Note::Odd(text) => text,
+        };
+        Ok(notes.into_iter().map(text).collect())
+    }
+
     /// Starts to empty the trash; if that is being done already, it is done once more after that.
     pub fn empty_trash(self: &Arc<Pool>) {
         if self.emptying.swap(AGAIN, Ordering::AcqRel) != IDLE {
@@ -83,9 +143,11 @@ impl Pool {
     fn empty_portion(&self) -> Portion {
         match self.storage.empty_trash(PORTION) {
             Ok(emptied) => {
-                for error in &emptied.errors {
-                    tracing::warn!(pool = %self.name, "deleted data stay: {}", chain(error));
+                let why: Vec<String> = emptied.errors.iter().map(|e| chain(e)).collect();
+                for why in &why {
+                    tracing::warn!(pool = %self.name, "deleted data stay: {why}");
                 }
+                *self.stuck_for.lock() = why;
                 match emptied {
                     e if e.done => Portion::Done,
                     e if e.removed > 0 => Portion::More,

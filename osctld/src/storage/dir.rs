@@ -26,8 +26,8 @@ use osctl_linux::beneath::{Kind, Root};
 use self::images::REPOSITORY;
 use super::usage::usage;
 use super::{
-    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree, text,
-    unique,
+    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
+    copy_tree, text, trashed_at, unique,
 };
 use crate::failpoint;
 
@@ -246,6 +246,21 @@ impl Storage for DirStorage {
         }
         failpoint!("storage.trashed");
         self.sync(CT)
+    }
+
+    fn trashed(&self) -> Result<Vec<Trashed>> {
+        let names = self.read_dir(TRASH)?;
+        let item = |name: Result<String>| {
+            let name = name?;
+            Ok(Trashed {
+                deleted_at: trashed_at(&name),
+                name,
+                ..Trashed::default()
+            })
+        };
+        let mut all: Vec<Trashed> = names.map(item).collect::<Result<_>>()?;
+        all.sort_by_key(|item| item.deleted_at);
+        Ok(all)
     }
 
     fn empty_trash(&self, limit: u64) -> Result<Emptied> {

@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard};
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
 use super::{
-    Cause, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Watch, check_id, copy_tree,
+    Cause, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
+    copy_tree,
 };
 
 #[derive(Debug, Default)]
@@ -231,6 +232,15 @@ impl Storage for FakeStorage {
         snapshots::forget_of(&mut state, number);
         state.trash.push(number);
         Ok(())
+    }
+
+    fn trashed(&self) -> Result<Vec<Trashed>> {
+        let state = self.enter("trashed", "trash")?;
+        let item = |number: &u64| Trashed {
+            name: number.to_string(),
+            ..Trashed::default()
+        };
+        Ok(state.trash.iter().map(item).collect())
     }
 
     fn empty_trash(&self, limit: u64) -> Result<Emptied> {

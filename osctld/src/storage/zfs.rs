@@ -38,7 +38,9 @@ use osctl_linux::zfs::{Value, Zfs};
 
 use self::mounts::Allow;
 use self::names::{Base, CT};
-use super::{Emptied, Error, Form, Note, Populate, Result, Space, Storage, Watch, check_id};
+use super::{
+    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
+};
 
 pub use property::{Installed, check, install, installed, uninstall};
 
@@ -168,6 +170,10 @@ impl Storage for ZfsStorage {
         }
         self.unmount_snapshots(id)?;
         self.unmark(id)
+    }
+
+    fn trashed(&self) -> Result<Vec<Trashed>> {
+        self.list_trash()
     }
 
     fn empty_trash(&self, limit: u64) -> Result<Emptied> {

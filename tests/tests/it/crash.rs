@@ -80,6 +80,41 @@ const RENAME: &[&str] = &[
     "store.sync-dir",
     "store.marked",
 ];
+const COPY: &[&str] = &[
+    "copy.user",
+    "copy.stopped",
+    "copy.data",
+    "copy.config",
+    "user.reserved",
+    "user.written",
+    "id-range.allocated",
+    "storage.populated",
+    "storage.created",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+];
+const MOVE: &[&str] = &[
+    "move.user",
+    "move.stopped",
+    "move.data",
+    "move.leaving",
+    "move.arrived",
+    "move.left",
+    "storage.populated",
+    "storage.created",
+    "storage.trashed",
+    "delete.marked",
+    "delete.cgroup",
+    "delete.data",
+    "delete.config",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+    "store.marked",
+];
+/// Of moves between pools of ZFS, which are tested on a host that has it.
+const STREAMS: &[&str] = &["move.base"];
 const INSTALL: &[&str] = &[
     "storage.layout",
     "store.write",
@@ -119,8 +154,8 @@ fn every_fail_point_in_the_sources_has_a_case() {
         &mut found,
     );
     let all = [
-        CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, INSTALL, SNAPSHOTS,
-        MOUNTS,
+        CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, COPY, MOVE, STREAMS,
+        INSTALL, SNAPSHOTS, MOUNTS,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();
@@ -497,6 +532,74 @@ fn a_daemon_that_dies_while_it_renames_leaves_one_of_the_two_names() {
             assert_eq!(names.len(), 1, "{at}: {names:?}");
             let ct = host.ct(names[0]);
             assert_eq!(ct.show().attrs["a:b"], "kept", "{at}");
+            works(&ct, at);
+        },
+    );
+}
+
+/// A container that runs, with a file of its own.
+fn running(host: &Host, id: &str) {
+    let ct = host.new_ct(id);
+    std::fs::write(ct.rootfs().join("mine"), "kept").unwrap();
+    ct.start();
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_copies_leaves_a_copy_or_none_and_the_original_running() {
+    dies_at(
+        COPY,
+        |host| {
+            remove_all(host, &["new"]);
+            if !host.ids().iter().any(|id| id == "original") {
+                running(host, "original");
+            }
+        },
+        |host| {
+            let copy = json!({ "id": "original", "new_id": "new" });
+            host.try_json::<osctl_api::copies::Copy>(copy).is_ok()
+        },
+        |host, at| {
+            let original = host.ct("original");
+            original.await_state(State::Running);
+            assert_eq!(original.sh("cat /mine"), "kept", "{at}");
+            if host.ids().iter().any(|id| id == "new") {
+                let copy = host.ct("new");
+                copy.start();
+                assert_eq!(copy.sh("cat /mine"), "kept", "{at}");
+                works(&copy, at);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_moves_to_another_pool_leaves_it_running_on_one_of_them() {
+    dies_at(
+        MOVE,
+        |host| {
+            let pools = host.call(&osctl_api::pool::List::default()).pools;
+            if pools.len() == 1 {
+                host.install("zwei");
+            }
+            running(host, "new");
+        },
+        |host| {
+            host.ct("new")
+                .try_json::<Move>(json!({ "new_id": "zwei:new" }))
+                .is_ok()
+        },
+        |host, at| {
+            let settled = wait::find(wait::SOON, || {
+                let all = host.call(&osctl_api::container::List::default()).containers;
+                let found: Vec<_> = all.iter().filter(|c| c.id.as_str() == "new").collect();
+                match found.as_slice() {
+                    [one] if one.state == State::Running => Some(format!("{}:new", one.pool)),
+                    _ => None,
+                }
+            });
+            let id = settled.unwrap_or_else(|| panic!("{at}: {:?}", host.ids()));
+            let ct = host.ct(&id);
+            assert_eq!(ct.sh("cat /mine"), "kept", "{at}");
             works(&ct, at);
         },
     );

@@ -9,6 +9,7 @@ mod archives;
 mod attackers;
 mod basics;
 mod broken_state;
+mod copies;
 mod crash;
 mod entering;
 mod firewall_config;

@@ -8,6 +8,7 @@ use osctl_tests::vm::{Machine, Root, Settings};
 mod apparmor;
 mod boot;
 mod containers;
+mod copies;
 mod daemon;
 mod lab;
 mod pools;

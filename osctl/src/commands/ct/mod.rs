@@ -1,6 +1,6 @@
 //! `osctl ct`: its tree, and the commands that need no more than a call.
 
-use osctl_api::container;
+use osctl_api::{container, copies};
 
 use super::{assets, monitor};
 use crate::cli::absolute;
@@ -29,6 +29,7 @@ pub const NODES: &[Node] = &[
     verb::<container::Delete>(&["del", "delete"]),
     verb::<list::Ls>(&["ls", "list"]),
     verb::<list::Show>(&["show", "info"]),
+    verb::<copies::Copy>(&["cp", "copy"]),
     verb::<container::Move>(&["mv", "move"]),
     verb::<container::Chown>(&["chown"]),
     verb::<container::Chgrp>(&["chgrp"]),
@@ -140,7 +141,15 @@ impl Verb for container::Delete {
 impl Verb for container::Move {
     fn run(mut self, cx: &mut Context) -> Outcome {
         self.id = cx.on_pool(self.id);
-        cx.done(&self)
+        cx.progress_done(&self)
+    }
+}
+
+impl Verb for copies::Copy {
+    fn run(mut self, cx: &mut Context) -> Outcome {
+        self.id = cx.on_pool(self.id);
+        let object = cx.daemon.progress(&cx.ui, &self)?;
+        cx.object(&object)
     }
 }
 

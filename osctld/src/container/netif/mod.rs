@@ -204,6 +204,22 @@ impl Netif {
         Ok(())
     }
 
+    /// One like it for another container: with a hardware address of its own, and without
+    /// addresses and routes, which no two can have.
+    ///
+    /// # Errors
+    /// `Backend` without random numbers.
+    pub fn copied(&self) -> Result<Netif, Error> {
+        let mut copy = self.clone();
+        copy.hwaddr = draw(&HwAddrPattern::any())?;
+        copy.addresses.clear();
+        match &mut copy.link {
+            Link::Bridge(bridged) => bridged.lease = None,
+            Link::Routed { routes } => routes.clear(),
+        }
+        Ok(copy)
+    }
+
     /// Checks it by the rules that hold for commands.
     ///
     /// # Errors

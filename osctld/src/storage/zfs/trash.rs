@@ -11,7 +11,7 @@ use osctl_linux::zfs::InUse;
 use super::mounts;
 use super::names::TRASH;
 use super::{ZfsStorage, failed, program};
-use crate::storage::{Emptied, Result};
+use crate::storage::{Emptied, Result, Trashed, trashed_at};
 
 /// A dataset of the trash with its snapshots.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,43 @@ fn items(trash: &str, rows: &[program::Row]) -> Vec<Item> {
     items
 }
 
+/// What is right in the trash, of rows of `name,used,clones`; what is below belongs to it.
+fn trashed(trash: &str, rows: &[program::Row]) -> Vec<Trashed> {
+    let mut all: BTreeMap<&str, Trashed> = BTreeMap::new();
+    for row in rows {
+        let [name, used, clones] = row.as_slice() else {
+            continue;
+        };
+        let below = name.strip_prefix(trash).and_then(|n| n.strip_prefix('/'));
+        let Some(below) = below.filter(|n| !n.is_empty()) else {
+            continue;
+        };
+        let top = below.split(['/', '@']).next().unwrap_or(below);
+        let item = all.entry(top).or_insert_with(|| Trashed {
+            name: top.to_owned(),
+            deleted_at: trashed_at(top),
+            ..Trashed::default()
+        });
+        if top == below {
+            item.used = program::number(used);
+        }
+        let made = clones.split(',').filter(|c| !c.is_empty() && *c != "-");
+        item.needed_by.extend(made.map(str::to_owned));
+    }
+    let mut all: Vec<Trashed> = all.into_values().collect();
+    all.sort_by_key(|item| item.deleted_at);
+    all
+}
+
 impl ZfsStorage {
+    pub(super) fn list_trash(&self) -> Result<Vec<Trashed>> {
+        let trash = self.base.below(TRASH);
+        let types = "filesystem,volume,snapshot";
+        let fields = "name,used,clones";
+        let rows = program::zfs(&["list", "-Hp", "-r", "-t", types, "-o", fields, &trash])?;
+        Ok(trashed(&trash, &rows))
+    }
+
     pub(super) fn destroy_some(&self, limit: u64) -> Result<Emptied> {
         let trash = self.base.below(TRASH);
         let rows = program::zfs(&[
@@ -105,6 +141,27 @@ impl ZfsStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_and_for_whom() {
+        let rows: Vec<program::Row> = [
+            "t/trash\t9\t-",
+            "t/trash/web1.1700000001-0f\t98304\t-",
+            "t/trash/web1.1700000001-0f/sub@a\t1\tt/ct/a,t/ct/b",
+            "t/trash/web1.1700000001-0f/sub\t1\t-",
+            "t/trash/image-12.1600000000-aa\t5\t-",
+            "t/ct/web1\t1\t-",
+        ]
+        .iter()
+        .map(|row| row.split('\t').map(str::to_owned).collect())
+        .collect();
+        let found = trashed("t/trash", &rows);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].name, "image-12.1600000000-aa");
+        assert_eq!(found[1].deleted_at, Some(1_700_000_001));
+        assert_eq!(found[1].used, Some(98304));
+        assert_eq!(found[1].needed_by, ["t/ct/a", "t/ct/b"]);
+    }
 
     #[test]
     fn children_go_before_parents_and_nothing_else_goes() {

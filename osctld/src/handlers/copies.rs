@@ -1,0 +1,27 @@
+//! Methods that copy containers.
+
+use osctl_api::container::Container;
+use osctl_api::copies as api;
+
+use super::{Context, Handle};
+use crate::container::Audience;
+use crate::error::Result;
+
+impl Context {
+    pub(super) fn audience(&self) -> Audience {
+        Audience {
+            progress: self.progress_sender(),
+            cancel: self.cancel(),
+        }
+    }
+}
+
+impl Handle for api::Copy {
+    async fn handle(self, cx: &mut Context) -> Result<Container> {
+        let container = cx.container(&self.id)?;
+        let pool = self.new_id.pool.as_ref().unwrap_or(&container.pool);
+        let (target, audience) = (cx.daemon.pool(pool)?, cx.audience());
+        let copy = container.copy(&target, self, audience).await?;
+        Ok(copy.info(&cx.daemon, &target, None))
+    }
+}

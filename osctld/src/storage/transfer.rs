@@ -1,0 +1,234 @@
+//! Taking a container's data elsewhere: within a pool, between pools, between back ends.
+//!
+//! Between pools of ZFS they travel as streams of snapshots, otherwise as a tree of files. What is
+//! made depends on its source in no way.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{Error, Form, Result, Storage, Watch, copy_tree, unique};
+
+/// Bytes between two looks at the cancellation flag.
+const PORTION: usize = 1 << 20;
+
+/// Which snapshots travel along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// None: a copy has a history of its own.
+    Nothing,
+    /// Those of users.
+    Snapshots,
+}
+
+/// One container's data on the way from a pool to another, or the same.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfer<'a> {
+    /// Where they are.
+    pub from: &'a dyn Storage,
+    /// As which container.
+    pub id: &'a str,
+    /// Where they go.
+    pub to: &'a dyn Storage,
+    /// As which new container.
+    pub new: &'a str,
+}
+
+/// A name for a snapshot that is there while an operation runs.
+pub fn temporary_snapshot(operation: &str) -> String {
+    format!("osctl-{operation}-{}", unique())
+}
+
+/// How far all of a transfer is.
+struct Meter<'a> {
+    watch: Watch<'a>,
+    done: Cell<u64>,
+    total: u64,
+}
+
+impl Meter<'_> {
+    fn add(&self, bytes: usize) {
+        let done = self.done.get().saturating_add(bytes as u64);
+        self.done.set(done);
+        // The total is an estimate.
+        self.watch.progress(done, Some(self.total.max(done)));
+    }
+}
+
+/// One stream: a dataset, the snapshot that it starts from, and its own.
+type Part = (String, Option<String>, String);
+
+impl Transfer<'_> {
+    /// Whether the source can be kept as it is at a moment, and be used while that is copied.
+    pub fn has_snapshots(&self) -> bool {
+        self.from.backend() == "zfs"
+    }
+
+    /// Whether changes can be sent after a first copy.
+    pub fn has_streams(&self) -> bool {
+        self.has_snapshots() && self.to.backend() == "zfs"
+    }
+
+    /// Whether it can be done at all.
+    ///
+    /// # Errors
+    /// `Unsupported` for datasets below the container's own, where there are none.
+    pub fn check(&self) -> Result<()> {
+        if self.has_snapshots() && !self.has_streams() && self.from.datasets(self.id)?.len() > 1 {
+            return Err(Error::Unsupported(
+                "a pool in a directory has no datasets in containers: move them into its root first",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes the new data: as they are in a snapshot, or now, of what stands still.
+    pub fn copy(&self, snapshot: Option<&str>, along: Along, watch: Watch<'_>) -> Result<()> {
+        let copied = match snapshot {
+            Some(snapshot) if self.has_streams() => self.send(None, snapshot, along, watch),
+            _ => self.copy_files(snapshot, watch),
+        };
+        self.or_nothing(copied)
+    }
+
+    /// Adds to new data, which have one snapshot already, what is in another one.
+    pub fn update(
+        &self,
+        after: &str,
+        snapshot: &str,
+        along: Along,
+        watch: Watch<'_>,
+    ) -> Result<()> {
+        let sent = self.send(Some(after), snapshot, along, watch);
+        self.or_nothing(sent)
+    }
+
+    /// New data that are not what they should be go.
+    fn or_nothing(&self, result: Result<()>) -> Result<()> {
+        if result.is_err() {
+            // The first error is the one that counts; should this fail, the next start does it.
+            let _ = self.to.trash(self.new);
+        }
+        result
+    }
+
+    fn copy_files(&self, snapshot: Option<&str>, watch: Watch<'_>) -> Result<()> {
+        let tree = match snapshot {
+            Some(snapshot) => self.from.open_snapshot(self.id, "", snapshot)?,
+            None => self.from.open_rootfs(self.id)?,
+        };
+        self.to.create(self.new, &mut |new| {
+            Ok(copy_tree(&tree, new, watch).map(drop)?)
+        })
+    }
+
+    fn send(&self, after: Option<&str>, last: &str, along: Along, watch: Watch<'_>) -> Result<()> {
+        let parts = self.parts(after, last, along)?;
+        let mut total = 0u64;
+        for (dataset, from, to) in &parts {
+            let size = self
+                .from
+                .send_size(self.id, dataset, from.as_deref(), to, Form::Compact)?;
+            total = total.saturating_add(size);
+        }
+        let meter = Meter {
+            watch,
+            done: Cell::new(0),
+            total,
+        };
+        parts.iter().try_for_each(|part| self.stream(part, &meter))
+    }
+
+    /// The streams that it takes, parents before children.
+    fn parts(&self, after: Option<&str>, last: &str, along: Along) -> Result<Vec<Part>> {
+        let names: Vec<String> = self
+            .from
+            .snapshots(self.id)?
+            .into_iter()
+            .map(|s| s.name)
+            .collect();
+        let at = |name: &str| names.iter().position(|n| n == name);
+        let begin = after.and_then(at);
+        let wanted = names.iter().enumerate().filter(|(i, name)| {
+            let user = along == Along::Snapshots && !name.starts_with(super::snapshots::TEMPORARY);
+            *name == last || (user && begin.is_none_or(|begin| *i > begin))
+        });
+        let wanted: Vec<&String> = wanted.map(|(_, name)| name).collect();
+        let mut parts = Vec::new();
+        for dataset in self.from.datasets(self.id)? {
+            // A dataset that is younger than a snapshot has no part in it.
+            let has = |name: &str| {
+                let size = self
+                    .from
+                    .send_size(self.id, &dataset, None, name, Form::Compact);
+                name == last || size.is_ok()
+            };
+            let mut from = after.filter(|name| has(name)).map(str::to_owned);
+            for name in wanted.iter().filter(|name| has(name)) {
+                parts.push((
+                    dataset.clone(),
+                    from.replace((*name).clone()),
+                    (*name).clone(),
+                ));
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Sends one stream from one to the other, both at the same time.
+    fn stream(&self, (dataset, from, to): &Part, meter: &Meter<'_>) -> Result<()> {
+        let pipe = || nix::unistd::pipe().map_err(|e| Error::io("make", "a pipe", e));
+        let ((sent, sending), (receiving, received)) = (pipe()?, pipe()?);
+        let Transfer {
+            from: source,
+            id,
+            to: target,
+            new,
+        } = *self;
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(move || {
+                source.send(
+                    id,
+                    dataset,
+                    from.as_deref(),
+                    to,
+                    Form::Compact,
+                    sending.as_fd(),
+                )
+            });
+            let receiver =
+                scope.spawn(move || target.receive(new, dataset, receiving.as_fd()).map(drop));
+            let relayed = relay(sent, received, meter);
+            let panicked = |_| Err(Error::io("send", id, "its thread failed"));
+            let sent = sender.join().unwrap_or_else(panicked);
+            let received = receiver.join().unwrap_or_else(panicked);
+            match relayed {
+                Err(Error::Cancelled) => Err(Error::Cancelled),
+                // A stream that ends early is the sender's doing.
+                Ok(()) => sent.and(received),
+                Err(e) => received.and(Err(e)),
+            }
+        })
+    }
+}
+
+/// Hands a stream on to its end. Both ends are closed after that.
+fn relay(from: OwnedFd, to: OwnedFd, meter: &Meter<'_>) -> Result<()> {
+    let failed = |e| Error::io("hand on", "a stream", e);
+    let (mut from, mut to) = (File::from(from), File::from(to));
+    let mut buffer = vec![0; PORTION];
+    loop {
+        if meter.watch.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(failed(e)),
+        };
+        to.write_all(&buffer[..n]).map_err(failed)?;
+        meter.add(n);
+    }
+}

@@ -1,0 +1,203 @@
+//! Copies of containers and moves between pools, in directories.
+
+use std::fs;
+
+use osctl_api::Code;
+use osctl_api::container::{Move, State};
+use osctl_api::copies::Copy;
+use osctl_tests::{Ct, Host, Rootfs, host};
+use serde_json::json;
+
+fn put(ct: &Ct<'_>, text: &str) {
+    fs::write(ct.rootfs().join("mine"), text).unwrap();
+}
+
+fn text(ct: &Ct<'_>) -> String {
+    fs::read_to_string(ct.rootfs().join("mine")).unwrap()
+}
+
+/// A container that runs, with an interface, an address, limits and attributes.
+fn original(host: &Host) -> Ct<'_> {
+    let ct = host.new_ct("web1");
+    put(&ct, "of web1");
+    ct.set(json!({ "attrs": { "a:b": "kept" }, "memory_limit": { "memory": 256 << 20 } }));
+    host.osctl(&["ct", "netif", "new", "routed", "web1", "eth0"]);
+    host.osctl(&["ct", "netif", "ip", "add", "web1", "eth0", "192.0.2.10"]);
+    ct.start();
+    ct
+}
+
+fn netif(host: &Host, id: &str) -> serde_json::Value {
+    let out = host.osctl(&["-j", "ct", "netif", "ls", id]);
+    let mut all: serde_json::Value = serde_json::from_str(&out).unwrap();
+    all[0].take()
+}
+
+#[test]
+fn a_copy_is_like_the_original_and_independent_of_it() {
+    let host = osctl_tests::networked_host!();
+    let web1 = original(&host);
+    let init = web1.init_pid();
+    host.osctl(&["ct", "cp", "web1", "web2"]);
+    let web2 = host.ct("web2");
+    assert_eq!(
+        (web1.state(), web2.state()),
+        (State::Running, State::Stopped)
+    );
+    assert_ne!(web1.init_pid(), init, "it was not stopped for the copy");
+    let (a, b) = (web1.show(), web2.show());
+    assert_eq!(b.attrs["a:b"], "kept");
+    assert_eq!(b.memory_limit, a.memory_limit);
+    assert!(a.uid_map != b.uid_map && b.user.as_str() == "web2");
+    let (old, new) = (netif(&host, "web1"), netif(&host, "web2"));
+    assert_eq!(new["name"], "eth0");
+    assert_ne!(new["hwaddr"], old["hwaddr"]);
+    assert!(!new.to_string().contains("192.0.2.10"), "{new}");
+    // Both at once, and neither sees what the other one writes.
+    web2.start();
+    assert_eq!(web2.sh("stat -c %u /mine; cat /mine"), "0\nof web1");
+    web2.sh("echo -n changed > /mine");
+    assert_eq!(
+        (text(&web1).as_str(), text(&web2).as_str()),
+        ("of web1", "changed")
+    );
+
+    // As it is, while it runs; without a network, for a user that is there.
+    let init = web1.init_pid();
+    host.osctl(&["user", "new", "other"]);
+    host.osctl(&["group", "new", "/others"]);
+    host.osctl(&[
+        "ct",
+        "cp",
+        "--no-consistent",
+        "--no-network-interfaces",
+        "--user",
+        "other",
+        "--group",
+        "/others",
+        "web1",
+        "web3",
+    ]);
+    assert_eq!(web1.init_pid(), init);
+    let web3 = host.ct("web3").show();
+    assert_eq!(
+        (web3.user.as_str(), web3.group.to_string().as_str()),
+        ("other", "/others")
+    );
+    assert_eq!(host.osctl(&["ct", "netif", "ls", "-H", "web3"]), "");
+
+    // What can't be leaves nothing, and the original as it is.
+    let refused = |new: &str, more: serde_json::Value, code: Code| {
+        let mut call = json!({ "id": "web1", "new_id": new });
+        call.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let error = host.try_json::<Copy>(call).unwrap_err();
+        assert_eq!(error.code, code, "{error}");
+        assert_eq!(web1.init_pid(), init);
+    };
+    refused("web2", json!({}), Code::AlreadyExists);
+    refused("web4", json!({ "user": "nobody" }), Code::NotFound);
+    refused("web4", json!({ "group": "/none" }), Code::NotFound);
+    refused("none:web4", json!({}), Code::NotFound);
+    host.osctl(&["ct", "freeze", "web1"]);
+    refused("web4", json!({}), Code::InvalidState);
+    host.osctl(&["ct", "unfreeze", "web1"]);
+    host.assert_clean();
+    for ct in ["web1", "web2", "web3"] {
+        host.ct(ct).try_delete(true).unwrap();
+    }
+    host.assert_clean();
+}
+
+#[test]
+fn a_container_moves_to_another_pool_while_it_runs() {
+    let host = osctl_tests::networked_host!();
+    host.install("zwei");
+    let web1 = original(&host);
+    let (before, mac) = (web1.show(), netif(&host, "web1")["hwaddr"].clone());
+    host.osctl(&["ct", "mv", "web1", "zwei:web1"]);
+    let moved = host.ct("zwei:web1");
+    let after = moved.show();
+    assert_eq!((after.pool.as_str(), after.state), ("zwei", State::Running));
+    assert_eq!(
+        (&after.attrs, &after.memory_limit),
+        (&before.attrs, &before.memory_limit)
+    );
+    let after = netif(&host, "zwei:web1");
+    assert_eq!(after["hwaddr"], mac);
+    assert!(after.to_string().contains("192.0.2.10"), "{after}");
+    assert_eq!(moved.sh("cat /mine"), "of web1");
+    assert_eq!(host.ids(), ["web1"]);
+    host.assert_clean();
+    // Its addresses are still nobody else's.
+    let other = host.new_ct("other");
+    host.osctl(&["ct", "netif", "new", "routed", "other", "eth0"]);
+    let taken = ["ct", "netif", "ip", "add", "other", "eth0", "192.0.2.10"];
+    assert!(!host.try_osctl(&taken).status.success());
+    other.delete();
+
+    // Back, stopped, under another name; a copy across pools is one too.
+    host.osctl(&["ct", "cp", "--no-consistent", "zwei:web1", "tank:copy"]);
+    assert_eq!(text(&host.ct("copy")), "of web1");
+    host.osctl(&["ct", "stop", "zwei:web1"]);
+    host.osctl(&["ct", "mv", "zwei:web1", "tank:web9"]);
+    assert_eq!(host.ct("web9").state(), State::Stopped);
+    assert_eq!(text(&host.ct("web9")), "of web1");
+    host.assert_clean();
+    for id in ["web9", "copy"] {
+        host.ct(id).delete();
+    }
+    host.assert_clean();
+}
+
+#[test]
+fn a_copy_that_is_cancelled_leaves_nothing() {
+    let host = host!();
+    let mut rootfs = Rootfs::minimal();
+    for i in 0..3000 {
+        rootfs = rootfs.file(&format!("many/{i}"), 0o644, &[b'x'; 4096]);
+    }
+    let ct = host.ct_of("large", &rootfs);
+    ct.start();
+    let mut copying = host
+        .osctl_command(&["ct", "cp", "large", "copy"])
+        .spawn()
+        .unwrap();
+    // Its data are being copied: by then it is stopped.
+    let ct_dir = host.pool_dir("tank").join("ct");
+    let begun = osctl_tests::wait::find(osctl_tests::wait::SOON, || {
+        let names = fs::read_dir(&ct_dir).unwrap().flatten();
+        let names = names.map(|e| e.file_name().to_string_lossy().into_owned());
+        names.into_iter().find(|n| n.starts_with(".new-copy"))
+    });
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(copying.id().cast_signed()),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .unwrap();
+    copying.wait().unwrap();
+    ct.await_state(State::Running);
+    if begun.is_some() {
+        // It may have been done by the time that the signal came.
+        println!("copies: {:?}", host.ids());
+    }
+    if host.ids().len() == 2 {
+        host.ct("copy").delete();
+    }
+    host.assert_clean();
+    ct.kill();
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn what_is_moved_within_its_pool_keeps_its_user() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    let error = ct.try_json::<Move>(json!({ "new_id": "web2", "user": "other" }));
+    assert_eq!(error.unwrap_err().code, Code::InvalidArgument);
+    ct.json::<Move>(json!({ "new_id": "tank:web2" }));
+    host.ct("web2").delete();
+    host.assert_clean();
+}
