@@ -1,6 +1,9 @@
 # What the tests switch the host of `vm.nix` to: the services of the modules
 # that it does not have, and one of each kind that runit may be asked for.
-{ lib, ... }:
+{ lib, pkgs, ... }:
+let
+  image.path = import ../images/minimal.nix { inherit pkgs; };
+in
 {
   imports = [ ./vm.nix ];
   services.getty.autologin = lib.mkForce [ ];
@@ -49,6 +52,40 @@
     disabledCollectors = [ "zfs" ];
   };
   virtualisation.lxc.lxcfs.enable = true;
+  fileSystems."/mnt/scratch" = {
+    device = "scratch";
+    fsType = "tmpfs";
+    options = [ "size=1m" ];
+  };
+  nix = {
+    enable = true;
+    nrBuildUsers = 2;
+    nixPath = [ "here=/tmp" ];
+    settings.substituters = [ ];
+  };
+  osctl.pools.declared = {
+    directory = "/var/lib/declared";
+    users.shared.uidMap = [ "0:700000:65536" ];
+    groups."/small".memoryLimit = "256m";
+    containers.web8 = {
+      inherit image;
+      user = "shared";
+      group = "/small";
+      hostname = "web8.example.com";
+      memoryLimit = "64m";
+      cpuLimit = 50;
+      resolvers = [ "192.0.2.53" ];
+      interfaces = [
+        {
+          name = "eth0";
+          type = "routed";
+          ipv4.addresses = [ { address = "198.51.100.200"; prefixLength = 32; } ];
+        }
+      ];
+      autostart.enable = true;
+    };
+    containers.web9 = { inherit image; };
+  };
   runit.services = {
     # What it starts ends with it.
     leaves = {

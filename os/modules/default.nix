@@ -9,6 +9,7 @@
   ./dist.nix
   ./dnsmasq.nix
   ./etc.nix
+  ./filesystems.nix
   ./getty.nix
   ./hierarchy.nix
   ./images.nix
@@ -18,8 +19,10 @@
   ./netboot.nix
   ./networking.nix
   ./nftables.nix
+  ./nix.nix
   ./node-exporter.nix
   ./openssh.nix
+  ./osctl-pools.nix
   ./osctld.nix
   ./power.nix
   ./qemu-vm.nix

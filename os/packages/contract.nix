@@ -22,6 +22,8 @@ let
     "busybox"
     # The same without libraries, for guests.
     "busybox-static"
+    # With etc/ssl/certs/ca-bundle.crt.
+    "cacert"
     "chrony"
     "coreutils"
     "cpio"
@@ -44,6 +46,7 @@ let
     "less"
     "lxcfs"
     "nftables"
+    "nix"
     "openssh"
     # The workspace's programs: osctl, osctld, osctl-runtime.
     "osctl"

@@ -17,6 +17,7 @@ let
     no-function = !isThere (host (set // { runCommand = 1; }) vm);
     unknown-option = !isThere (host set { imports = [ vm ]; networking.hostname = "a"; });
     bad-name = !isThere (host set { imports = [ vm ]; networking.hostName = "a b"; });
+    root-is-no-mount = !isThere (host set { imports = [ vm ]; fileSystems."/".device = "/dev/vda"; });
     failed-assertion = !isThere (host set { imports = [ vm ]; users.users.root.group = "none"; });
   };
 in

@@ -82,7 +82,11 @@ let
     bird2 = deb "bird2";
     busybox = deb "busybox-static";
     busybox-static = deb "busybox-static";
-    cacert = deb "ca-certificates";
+    # Debian joins them when the package is installed.
+    cacert = builders.runCommand "cacert" { } ''
+      mkdir -p $out/etc/ssl/certs
+      cat ${deb "ca-certificates"}/share/ca-certificates/mozilla/*.crt > $out/etc/ssl/certs/ca-bundle.crt
+    '';
     chrony = deb "chrony";
     coreutils = deb "coreutils";
     cpio = deb "cpio";
@@ -105,6 +109,7 @@ let
     less = deb "less";
     lxcfs = deb "lxcfs";
     nftables = deb "nftables";
+    nix = deb "nix-bin";
     openssh = builders.symlinkJoin {
       name = "openssh";
       paths = map deb [ "openssh-server" "openssh-client" ];

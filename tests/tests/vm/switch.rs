@@ -51,6 +51,9 @@ fn a_running_host_is_switched_to_another_system_and_back() {
     clock(&mut host);
     logs(&mut host);
     lxcfs(&mut host);
+    mounts(&mut host);
+    nix(&mut host, &before);
+    declared(&mut host);
     routes(&mut host, &next);
 
     protected(&mut host, &before);
@@ -219,6 +222,74 @@ fn lxcfs(host: &mut Machine) {
         .ok();
 }
 
+/// What the configuration mounts.
+fn mounts(host: &mut Machine) {
+    host.sh("sv -w 60 start filesystems && [ $(findmnt -no FSTYPE,SIZE /mnt/scratch | tr -d ' ') = tmpfs1M ]")
+        .ok();
+}
+
+/// Nix knows what the host has booted with, and builds for everybody as others,
+/// who see nothing of the host.
+fn nix(host: &mut Machine, before: &str) {
+    host.sh("sv -w 120 start nix-daemon").ok();
+    host.sh(&format!("nix-store --check-validity {before}"))
+        .ok();
+    let roots = host.sh("nix-store --gc --print-roots").ok().text();
+    let booted = format!("/nix/var/nix/gcroots/booted-system -> {before}");
+    assert!(roots.contains(&booted), "{roots}");
+    let found = host.sh("nix-instantiate --find-file here").ok().text();
+    assert_eq!(found, "/tmp");
+    let build = "setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp/nobody nix-build --no-out-link -E '
+        derivation {
+          name = \"it\";
+          system = \"x86_64-linux\";
+          builder = \"/bin/sh\";
+          args = [ \"-c\" \"ls -A / > $out; stat -c %U $NIX_BUILD_TOP >> $out\" ];
+        }'";
+    let built = host.sh(build).ok().text();
+    let seen = String::from_utf8(host.pull(&built)).unwrap();
+    assert!(seen.contains("proc") && !seen.contains("srv"), "{seen}");
+    assert!(seen.contains("nixbld"), "{seen}");
+    host.sh(&format!("nix-store --delete {built} && [ ! -e {built} ]"))
+        .ok();
+}
+
+/// Containers that the configuration declares are made, started once, and set
+/// as it says; all else that is done to them stays.
+fn declared(host: &mut Machine) {
+    let mut says = |script: &str| host.sh(script).ok().text();
+    says("sv -w 240 start pool-declared ct-declared-web8 ct-declared-web9 > /dev/null");
+    let listed =
+        "osctl ct ls -H -o id,user,group,state,hostname,dns_resolvers declared:web8 declared:web9";
+    let words = |text: String| {
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        words(says(listed)),
+        "web8 shared /small running web8.example.com 192.0.2.53 web9 web9 /default stopped - -"
+            .split(' ')
+            .collect::<Vec<_>>()
+    );
+    let address = says("osctl ct exec declared:web8 /bin/busybox ip -4 addr show eth0");
+    assert!(address.contains("198.51.100.200/32"), "{address}");
+    assert_eq!(
+        says("cat /sys/fs/cgroup/osctl/pool.declared/group.small/memory.max"),
+        (256 << 20).to_string()
+    );
+    says("osctl ct exec declared:web8 /bin/busybox sh -c 'echo kept > /f'");
+    says("osctl ct set memory-limit declared:web8 32m && osctl ct set cpu-limit declared:web9 70");
+    says("osctl ct stop declared:web8");
+    says("sv -w 240 restart ct-declared-web8 && sv -w 240 restart ct-declared-web9");
+    assert_eq!(
+        says("osctl ct show -H -o state,memory_limit declared:web8"),
+        "stopped\n64.0M"
+    );
+    assert_eq!(says("osctl ct show -H -o cpu_limit declared:web9"), "70");
+    says("osctl ct start declared:web8 && osctl ct exec declared:web8 /bin/busybox grep kept /f");
+}
+
 /// What has another configuration only is reloaded where that is enough.
 fn routes(host: &mut Machine, next: &str) {
     host.sh("sv -w 60 start bird2 && ip route | grep -q 203.0.113.0/24")
@@ -249,6 +320,9 @@ fn protected(host: &mut Machine, before: &str) {
     let told = told.ok().text();
     assert!(told.contains("lxcfs is protected"), "{told}");
     assert_eq!(pid(host, "lxcfs"), lxcfs);
+    // What the system does not declare is not deleted.
+    host.sh("osctl ct show declared:web9 && osctl ct exec declared:web8 /bin/busybox true")
+        .ok();
     host.sh("sv status lxcfs && ! [ -e /run/runit/service/bird2 ] && ! nft list table inet host")
         .ok();
     host.sh("ss -ltn | grep -q ':22 ' && [ -e /run/runit/service/getty-ttyS0 ]")
@@ -282,7 +356,7 @@ fn generations(host: &mut Machine, before: &str, next: &str) {
         format!("system-1-link\n{before}")
     );
     assert_eq!(
-        host.sh(&format!("ls {profile}"))
+        host.sh(&format!("ls -d {profile}/system*"))
             .ok()
             .text()
             .lines()
