@@ -114,9 +114,10 @@ in
           "runit/3".source = script "stage-3" ''
             ${config.runit.stage3}
             sv -w 30 force-stop /run/runit/service/* > /dev/null
+            # Nothing may write to a root that is kept: logs, shells.
+            kill -KILL -1
             sync
-            # A root that is kept; what is left of processes may still write to it.
-            mount -o remount,ro / 2> /dev/null
+            mount -o remount,ro / || echo "the root is not unmounted in order"
             echo "the host goes down"
           '';
         }
