@@ -139,6 +139,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The pool of ZFS waits for its disks.
+    #[error(
+        "pool {0} is suspended, as its disks do not answer: `zpool status {0}` tells more, \
+         `zpool clear {0}` lets it go on once they are back"
+    )]
+    Suspended(String),
     /// The back end can't do that.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -352,6 +358,9 @@ pub trait Storage: Snapshots + Debug + Send + Sync {
     /// else. One that is broken, or of something else, leaves what was there before. Nothing is
     /// read beyond its end.
     fn receive(&self, id: &str, dataset: &str, input: BorrowedFd<'_>) -> Result<Vec<String>>;
+
+    /// What keeps the pool from answering right now; told at once.
+    fn trouble(&self) -> Option<String>;
 
     /// Lets go of the pool: takes it out of the file tree.
     fn close(&self);

@@ -204,6 +204,10 @@ impl Pool {
     /// What could not be loaded, and which users can't be used.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.problems.read().clone();
+        problems.extend(self.storage.trouble().map(|reason| Problem {
+            what: "storage".to_owned(),
+            reason,
+        }));
         for user in self.users.read().values() {
             problems.extend(user.conflict().map(|reason| Problem {
                 what: format!("user {}", user.name),

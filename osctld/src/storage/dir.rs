@@ -387,5 +387,9 @@ impl Storage for DirStorage {
         Err(NO_STREAMS)
     }
 
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     fn close(&self) {}
 }

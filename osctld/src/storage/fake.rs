@@ -352,5 +352,9 @@ impl Storage for FakeStorage {
         Err(Error::Unsupported("the fake has no streams"))
     }
 
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     fn close(&self) {}
 }

@@ -25,6 +25,7 @@ mod recover;
 mod rollback;
 mod rows;
 mod snapshots;
+mod state;
 mod streams;
 mod trash;
 
@@ -39,7 +40,7 @@ use osctl_linux::zfs::{Value, Zfs};
 use self::mounts::Allow;
 use self::names::{Base, CT};
 use super::{
-    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
+    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id, text,
 };
 
 pub use property::{Installed, check, install, installed, uninstall};
@@ -82,6 +83,11 @@ fn host() -> Result<&'static Zfs> {
 }
 
 impl ZfsStorage {
+    /// Refuses what would wait for ever.
+    fn answers(&self) -> Result<()> {
+        state::check(self.base.pool())
+    }
+
     /// Where a dataset below the pool is mounted.
     fn at(&self, relative: &str) -> PathBuf {
         self.path.join(relative)
@@ -137,6 +143,7 @@ impl Storage for ZfsStorage {
     }
 
     fn ensure_layout(&self) -> Result<Vec<String>> {
+        self.answers()?;
         self.make_layout()
     }
 
@@ -145,14 +152,17 @@ impl Storage for ZfsStorage {
     }
 
     fn create(&self, id: &str, populate: Populate<'_>) -> Result<()> {
+        self.answers()?;
         self.make_container(id, populate)
     }
 
     fn create_from(&self, id: &str, image: &str, _watch: Watch<'_>) -> Result<()> {
+        self.answers()?;
         self.clone_container(id, image)
     }
 
     fn complete(&self, id: &str) -> Result<()> {
+        self.answers()?;
         match self.exists(id)? {
             true => self.unmark(id),
             false => Err(Error::NotFound(id.to_owned())),
@@ -160,10 +170,12 @@ impl Storage for ZfsStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.answers()?;
         self.rename_container(from, to)
     }
 
     fn trash(&self, id: &str) -> Result<()> {
+        self.answers()?;
         check_id(id)?;
         if !self.discard(&format!("{CT}/{id}"), id)? {
             return Err(Error::NotFound(id.to_owned()));
@@ -173,28 +185,34 @@ impl Storage for ZfsStorage {
     }
 
     fn trashed(&self) -> Result<Vec<Trashed>> {
+        self.answers()?;
         self.list_trash()
     }
 
     fn empty_trash(&self, limit: u64) -> Result<Emptied> {
+        self.answers()?;
         self.destroy_some(limit)
     }
 
     fn keep_image(&self, key: &str, populate: Populate<'_>) -> Result<()> {
+        self.answers()?;
         self.put_image(key, populate)
     }
 
     fn has_image(&self, key: &str) -> Result<bool> {
+        self.answers()?;
         let snapshot = self.base.image_snapshot(key)?;
         let exists = self.zfs.exists(&snapshot);
         exists.map_err(failed("look for", snapshot))
     }
 
     fn images(&self) -> Result<Vec<String>> {
+        self.answers()?;
         self.image_keys()
     }
 
     fn discard_image(&self, key: &str) -> Result<()> {
+        self.answers()?;
         self.drop_image(key)
     }
 
@@ -208,6 +226,7 @@ impl Storage for ZfsStorage {
     }
 
     fn ensure_mounted(&self, id: &str) -> Result<()> {
+        self.answers()?;
         if !self.exists(id)? {
             return Err(Error::NotFound(id.to_owned()));
         }
@@ -221,11 +240,13 @@ impl Storage for ZfsStorage {
     }
 
     fn exists(&self, id: &str) -> Result<bool> {
+        self.answers()?;
         check_id(id)?;
         self.exists_below(&format!("{CT}/{id}"))
     }
 
     fn list(&self) -> Result<Vec<String>> {
+        self.answers()?;
         let mut ids = self.children(CT)?;
         ids.retain(|id| check_id(id).is_ok());
         ids.sort();
@@ -233,6 +254,7 @@ impl Storage for ZfsStorage {
     }
 
     fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64> {
+        self.answers()?;
         if watch.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -240,10 +262,12 @@ impl Storage for ZfsStorage {
     }
 
     fn space(&self) -> Result<BTreeMap<String, Space>> {
+        self.answers()?;
         self.all_space()
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()> {
+        self.answers()?;
         self.set_container_quota(id, bytes)
     }
 
@@ -256,6 +280,7 @@ impl Storage for ZfsStorage {
         form: Form,
         out: BorrowedFd<'_>,
     ) -> Result<()> {
+        self.answers()?;
         self.write_stream((id, dataset), (from, to), form, out)
     }
 
@@ -267,11 +292,17 @@ impl Storage for ZfsStorage {
         to: &str,
         form: Form,
     ) -> Result<u64> {
+        self.answers()?;
         self.stream_size((id, dataset), (from, to), form)
     }
 
     fn receive(&self, id: &str, dataset: &str, input: BorrowedFd<'_>) -> Result<Vec<String>> {
+        self.answers()?;
         self.read_stream(id, dataset, input)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.answers().err().map(|e| text(&e))
     }
 
     fn close(&self) {

@@ -15,6 +15,7 @@ mod pools;
 mod runner;
 mod switch;
 mod zfs;
+mod zfs_faults;
 
 #[test]
 fn boots() {

@@ -9,7 +9,7 @@ use osctl_tests::vm::{Machine, Settings};
 
 /// A pool of ZFS on a disk of its own. There is no udev: a partition appears at once, a whole disk
 /// would be waited for.
-const POOL: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
+pub(super) const POOL: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
     sfdisk -q /dev/vdb <<< 'label: gpt
 ,' && zpool create -O compression=off tank /dev/vdb1";
 /// Imports it again after a boot.
@@ -25,28 +25,28 @@ fn settings(prepare: &str) -> Settings {
 }
 
 /// A host with a pool of ours, and a minimal image in `/tmp/minimal.tar`.
-fn host() -> Option<Machine> {
+pub(super) fn host() -> Option<Machine> {
     let mut host = Machine::ready(settings("&& osctl pool install tank"))?;
     push_image(&mut host);
     Some(host)
 }
 
-fn push_image(host: &mut Machine) {
+pub(super) fn push_image(host: &mut Machine) {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("minimal.tar");
     Rootfs::minimal().write(&image);
     host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
 }
 
-fn says(host: &mut Machine, script: &str) -> String {
+pub(super) fn says(host: &mut Machine, script: &str) -> String {
     host.sh(script).ok().text()
 }
 
 /// Waits until nothing is left in the trash.
-fn wait_for_trash(host: &mut Machine) {
-    let empty = "zfs list -Hro name tank/trash | wc -l";
+pub(super) fn wait_for_trash(host: &mut Machine, pool: &str) {
     let script = format!(
-        "for i in $(seq 120); do [ $({empty}) = 1 ] && exit; sleep 0.5; done; zfs list -r tank; exit 1"
+        "for i in $(seq 120); do [ $(zfs list -Hro name {pool}/trash | wc -l) = 1 ] && exit
+        sleep 0.5; done; zfs list -r {pool}; exit 1"
     );
     host.sh(&script).ok();
 }
@@ -152,7 +152,7 @@ fn containers_are_clones_of_an_image() {
     assert_eq!(says(host, "ls /tank/ct"), "web3");
     assert!(says(host, "zfs list -Hro name tank/trash").contains("tank/trash/web2."));
     says(host, "kill $(cat /tmp/tail)");
-    wait_for_trash(host);
+    wait_for_trash(host, "tank");
 
     // Out and in again, and everything is taken out of the file tree.
     says(host, "osctl ct stop web3 && osctl pool export tank");
@@ -165,6 +165,6 @@ fn containers_are_clones_of_an_image() {
     says(host, "osctl pool import tank && osctl ct start web3");
     assert_eq!(says(host, "osctl ct cat web3 /mine"), "mine");
     says(host, "osctl ct del --force web3");
-    wait_for_trash(host);
+    wait_for_trash(host, "tank");
     assert_eq!(says(host, "osctl pool ls -H -o problems"), "-");
 }

@@ -8,7 +8,7 @@ use osctl_linux::zfs::Value;
 use super::containers::MARKS;
 use super::mounts::{self, Allow, Mount};
 use super::names::{Base, CT, DATASETS, REPOSITORY, TRASH};
-use super::{NOAUTO, ZfsStorage, failed, host, program};
+use super::{NOAUTO, ZfsStorage, failed, host, program, state};
 use crate::failpoint;
 use crate::storage::layout::{LAYOUT, ensure_dir};
 use crate::storage::{Error, Result};
@@ -52,6 +52,7 @@ impl ZfsStorage {
     /// that holds anything under the names of ours is refused.
     pub fn install(dataset: &str) -> Result<ZfsStorage> {
         let base = Base::new(dataset)?;
+        state::check(base.pool())?;
         let zfs = host()?;
         let exists = |name: &str| zfs.exists(name).map_err(failed("look for", name));
         if exists(dataset)? {
@@ -73,6 +74,7 @@ impl ZfsStorage {
     /// seen to by [`super::Storage::ensure_layout`].
     pub fn open(dataset: &str) -> Result<ZfsStorage> {
         let base = Base::new(dataset)?;
+        state::check(base.pool())?;
         let zfs = host()?;
         for name in [base.below(CT), base.below("conf")] {
             let exists = zfs.exists(&name);

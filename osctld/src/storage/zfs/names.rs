@@ -43,6 +43,11 @@ impl Base {
         &self.0
     }
 
+    /// The pool of ZFS that it is in.
+    pub(super) fn pool(&self) -> &str {
+        self.0.split('/').next().unwrap_or(&self.0)
+    }
+
     /// A dataset below it.
     pub(super) fn below(&self, relative: &str) -> String {
         format!("{}/{relative}", self.0)

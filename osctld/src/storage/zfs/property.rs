@@ -3,7 +3,7 @@
 
 use super::names::Base;
 use super::program::{self, Row};
-use super::{host, layout};
+use super::{host, layout, state};
 use crate::storage::{Error, Result};
 
 use std::path::{Path, PathBuf};
@@ -28,20 +28,14 @@ pub fn installed() -> Result<Vec<Installed>> {
         return Ok(Vec::new());
     }
     let wanted = format!("{ACTIVE},{DATASET}");
+    let pools = state::answering()?;
+    if pools.is_empty() {
+        return Ok(Vec::new());
+    }
     let fields = "name,property,value";
-    let rows = program::zfs(&[
-        "get",
-        "-Hp",
-        "-d",
-        "0",
-        "-t",
-        "filesystem",
-        "-s",
-        "local",
-        "-o",
-        fields,
-        &wanted,
-    ])?;
+    let get = ["get", "-Hp", "-s", "local", "-o", fields, &wanted];
+    let pools = pools.iter().map(String::as_str);
+    let rows = program::zfs(&get.into_iter().chain(pools).collect::<Vec<_>>())?;
     let found = marked(&rows).into_iter().map(|(name, dataset)| Installed {
         // What is wrong with it is told when it is imported.
         path: layout::mountpoint(&dataset).unwrap_or_else(|_| Path::new("/").join(&dataset)),
@@ -71,23 +65,18 @@ fn marked(rows: &[Row]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The pool of ZFS that a dataset is of.
-fn pool_of(dataset: &str) -> &str {
-    dataset.split('/').next().unwrap_or(dataset)
-}
-
 /// Marks the pool of a dataset as ours.
 pub fn install(dataset: &str) -> Result<()> {
     let base = Base::new(dataset)?;
     host()?;
     let (active, name) = (format!("{ACTIVE}=yes"), format!("{DATASET}={dataset}"));
-    program::zfs(&["set", &active, &name, pool_of(base.as_str())]).map(drop)
+    program::zfs(&["set", &active, &name, base.pool()]).map(drop)
 }
 
 /// Takes the mark off again.
 pub fn uninstall(dataset: &str) -> Result<()> {
     let base = Base::new(dataset)?;
-    let pool = pool_of(base.as_str());
+    let pool = base.pool();
     for property in [ACTIVE, DATASET] {
         program::zfs(&["inherit", property, pool])?;
     }
@@ -100,7 +89,7 @@ pub fn uninstall(dataset: &str) -> Result<()> {
 /// When it can't.
 pub fn check(name: &str, dataset: &str) -> Result<()> {
     let base = Base::new(dataset)?;
-    if pool_of(base.as_str()) == name {
+    if base.pool() == name {
         return Ok(());
     }
     Err(Error::Layout {
