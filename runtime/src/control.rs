@@ -271,6 +271,9 @@ pub enum Event {
         pid: i32,
         /// What was not as the spec asked.
         warnings: Vec<String>,
+        /// [`Status::started_at`].
+        #[serde(default)]
+        started_at: Option<u64>,
     },
     /// The container could not be started; the supervisor ends now.
     Failed {

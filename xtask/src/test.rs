@@ -43,9 +43,9 @@ pub struct Args {
     /// Only the tests, without the checks before them.
     #[arg(long)]
     no_check: bool,
-    /// In virtual machines too, whose tests are skipped otherwise.
+    /// Not in virtual machines: tests that need one are skipped.
     #[arg(long)]
-    vm: bool,
+    no_vm: bool,
     /// Arguments of the test runner, such as a part of the names of tests.
     #[arg(
         value_name = "ARGUMENT",
@@ -69,9 +69,9 @@ pub fn run(args: &Args) -> Result<()> {
     for image in IMAGES {
         template::ensure(image)?;
     }
-    let lab = match args.vm {
-        true => Lab::ensure()?,
-        false => None,
+    let lab = match args.no_vm {
+        true => None,
+        false => Lab::ensure()?,
     };
     runner(&["--workspace"], &args.runner, lab.as_ref())
 }

@@ -244,7 +244,11 @@ impl Container {
         let waited = timeout(START_LIMIT, async {
             loop {
                 match events.recv().await {
-                    Some(Event::Started { pid, warnings }) => return Ok((pid, warnings)),
+                    Some(Event::Started {
+                        pid,
+                        warnings,
+                        started_at,
+                    }) => return Ok((pid, warnings, started_at)),
                     Some(Event::Created(netns)) if !netifs.is_empty() => {
                         self.bring_up_netifs(daemon, netifs, netns).await?;
                         link.proceed().await?;
@@ -268,7 +272,7 @@ impl Container {
                 }
             }
         });
-        let (init_pid, warnings) = match waited.await {
+        let (init_pid, warnings, started_at) = match waited.await {
             Ok(started) => started?,
             Err(_) => {
                 // Whatever it hangs in, it must not come up later.
@@ -279,12 +283,13 @@ impl Container {
                 )));
             }
         };
-        let started_at = now();
+        // As a daemon that comes later will be told.
+        let started_at = started_at.and_then(|t| i64::try_from(t).ok());
         Ok((
             Run {
                 link,
                 init_pid,
-                started_at,
+                started_at: started_at.unwrap_or_else(now),
                 warnings,
                 mode: start.mode,
                 apparmor: start.apparmor,

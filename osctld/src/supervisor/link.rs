@@ -30,6 +30,8 @@ pub enum Event {
         pid: u32,
         /// What was not as asked.
         warnings: Vec<String>,
+        /// When, in seconds since 1970; earlier versions don't tell.
+        started_at: Option<u64>,
     },
     /// It could not be started.
     Failed {
@@ -236,9 +238,14 @@ async fn read(socket: Arc<Socket>, pending: Arc<Pending>, events: mpsc::Sender<E
                 // Its end is reported next: there was no namespace to be opened any more.
                 None => continue,
             },
-            Message::Event(control::Event::Started { pid, warnings }) => Event::Started {
+            Message::Event(control::Event::Started {
+                pid,
+                warnings,
+                started_at,
+            }) => Event::Started {
                 pid: unsigned(pid),
                 warnings,
+                started_at,
             },
             Message::Event(control::Event::Failed { step, error }) => Event::Failed { step, error },
             Message::Event(control::Event::Exited(record)) => Event::Exited(record),

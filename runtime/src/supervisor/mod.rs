@@ -320,6 +320,7 @@ impl Supervisor {
             let event = Event::Started {
                 pid,
                 warnings: self.warnings.clone(),
+                started_at: self.started_at,
             };
             self.broadcast(event);
             self.forget_start();

@@ -292,7 +292,11 @@ fn a_held_container_waits_for_its_network() {
     assert!(matches!(reply, Reply::Status(_)));
     assert_eq!(fds.len(), 2, "pidfd and network namespace");
     assert!(matches!(ct.ask(Request::Proceed, &[]), Reply::Done));
-    assert!(matches!(ct.event(), Event::Started { .. }));
+    let Event::Started { started_at, .. } = ct.event() else {
+        panic!("not started");
+    };
+    assert_eq!(ct.status().started_at, started_at);
+    assert!(started_at.is_some());
     assert!(matches!(ct.ask(Request::Proceed, &[]), Reply::Error(_)));
 
     // Killed, and forgotten, while held.

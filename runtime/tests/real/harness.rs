@@ -222,7 +222,7 @@ impl Place {
             other => panic!("unexpected {other:?}"),
         }
         match ct.event() {
-            Event::Started { pid, warnings } => {
+            Event::Started { pid, warnings, .. } => {
                 (ct.pid, ct.warnings) = (pid, warnings);
                 Ok(ct)
             }
