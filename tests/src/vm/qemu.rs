@@ -57,7 +57,9 @@ impl Machine<'_> {
     }
 
     fn devices(&self, qemu: &mut Command) {
-        qemu.args(["-accel", "tcg", "-cpu", CPU, "-smp", "2", "-no-reboot"])
+        // One processor: emulated ones, each in a thread, do not always see in time how the kernel
+        // changes code that another of them runs (an Oops in about forty boots).
+        qemu.args(["-accel", "tcg", "-cpu", CPU, "-smp", "1", "-no-reboot"])
             .args(["-nodefaults", "-display", "none", "-m"])
             .arg(self.settings.memory.to_string())
             // A host that is restored is another one, and its kernel learns of it:

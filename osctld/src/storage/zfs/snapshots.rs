@@ -225,6 +225,7 @@ impl ZfsStorage {
 
 impl Snapshots for ZfsStorage {
     fn datasets(&self, id: &str) -> Result<Vec<String>> {
+        self.answers()?;
         let top = self.base.container(id)?;
         self.need(id)?;
         let args = [
@@ -253,15 +254,18 @@ impl Snapshots for ZfsStorage {
     }
 
     fn snapshots(&self, id: &str) -> Result<Vec<Snapshot>> {
+        self.answers()?;
         let mut all = self.gather(self.rows_of(id)?)?;
         Ok(all.remove(id).unwrap_or_default())
     }
 
     fn all_snapshots(&self) -> Result<BTreeMap<String, Vec<Snapshot>>> {
+        self.answers()?;
         self.gather(self.snapshot_rows(&self.base.below(CT))?)
     }
 
     fn count_snapshots(&self) -> Result<BTreeMap<String, u64>> {
+        self.answers()?;
         let parent = self.base.below(CT);
         // Names alone: the kernel is not asked about each.
         let args = [
@@ -283,6 +287,7 @@ impl Snapshots for ZfsStorage {
     }
 
     fn snapshot(&self, id: &str, name: &str, schedule: Option<&str>) -> Result<()> {
+        self.answers()?;
         check_name(name)?;
         let top = self.base.container(id)?;
         let whole = |relative: &String| match relative.is_empty() {
@@ -309,16 +314,19 @@ impl Snapshots for ZfsStorage {
     }
 
     fn destroy_snapshot(&self, id: &str, name: &str) -> Result<()> {
+        self.answers()?;
         check_name(name)?;
         self.destroy_rows(&self.rows_named(id, name)?)
     }
 
     fn rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()> {
+        self.answers()?;
         check_name(name)?;
         self.return_to(id, name, newer)
     }
 
     fn clone_snapshot(&self, id: &str, name: &str, to: &str) -> Result<()> {
+        self.answers()?;
         check_name(name)?;
         let target = self.base.container(to)?;
         let mut rows = self.rows_named(id, name)?;
@@ -347,6 +355,7 @@ impl Snapshots for ZfsStorage {
     }
 
     fn open_snapshot(&self, id: &str, dataset: &str, name: &str) -> Result<Root> {
+        self.answers()?;
         check_name(name)?;
         let snapshot = format!("{}@{name}", self.dataset_of(id, dataset)?);
         if !self
@@ -371,6 +380,7 @@ impl Snapshots for ZfsStorage {
     }
 
     fn mount_snapshot(&self, id: &str, name: &str) -> Result<PathBuf> {
+        self.answers()?;
         check_name(name)?;
         let rows = self.rows_named(id, name)?;
         let mounted = rows.iter().try_for_each(|row| {
@@ -389,6 +399,7 @@ impl Snapshots for ZfsStorage {
     }
 
     fn unmount_snapshot(&self, id: &str, name: &str) -> Result<bool> {
+        self.answers()?;
         check_name(name)?;
         check_id(id)?;
         let (own, below) = (format!("{id}@{name}"), format!("{id}/"));
