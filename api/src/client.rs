@@ -120,9 +120,23 @@ impl Client {
     pub fn call_progress<M: Method>(
         &mut self,
         params: &M,
+        progress: impl FnMut(Progress),
+    ) -> Result<M::Reply, Error> {
+        self.call_progress_fds(params, &[] as &[OwnedFd], progress)
+    }
+
+    /// Calls a method that replies with progress, with file descriptors; `progress` is given each
+    /// step.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn call_progress_fds<M: Method>(
+        &mut self,
+        params: &M,
+        fds: &[impl AsFd],
         mut progress: impl FnMut(Progress),
     ) -> Result<M::Reply, Error> {
-        self.send(params, true, &[] as &[OwnedFd])?;
+        self.send(params, true, fds)?;
         loop {
             let (decoded, _) = self.receive::<Step<M::Reply>>()?;
             let (Decoded::Last(step) | Decoded::Continues(step)) = decoded;

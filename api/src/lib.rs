@@ -3,6 +3,7 @@
 //!
 //! It owns no behaviour: it reads no file, no environment variable and no kernel state.
 
+pub mod archive;
 pub mod client;
 pub mod container;
 pub mod copies;

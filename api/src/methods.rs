@@ -120,6 +120,8 @@ macro_rules! for_each_method {
             ContainerDelete, $crate::container::Delete, $crate::daemon::Done, Admin, Progress;
             ContainerList, $crate::container::List, $crate::container::Containers, Read, Once;
             ContainerShow, $crate::container::Show, $crate::container::Container, Read, Once;
+            ContainerExport, $crate::archive::Export, $crate::archive::Exported, Admin, Progress;
+            ContainerImport, $crate::archive::Import, $crate::archive::Imported, Admin, Progress;
             ContainerCopy, $crate::copies::Copy, $crate::container::Container, Admin, Progress;
             ContainerMove, $crate::container::Move, $crate::daemon::Done, Admin, Progress;
             ContainerChown, $crate::container::Chown, $crate::daemon::Done, Admin, Once;

@@ -87,8 +87,8 @@ fn with_completer(arg: Arg, makes_names: bool) -> Arg {
         "name" if shows("IFNAME") => arg.add(names(netifs)),
         "set" => arg.add(names(address_sets)),
         "pool" | "pools" | "g_pool" => arg.add(names(pools)),
-        "user" | "users" => arg.add(names(users)),
-        "group" | "groups" => arg.add(names(groups)),
+        "user" | "users" | "as_user" => arg.add(names(users)),
+        "group" | "groups" | "as_group" => arg.add(names(groups)),
         "id_range" | "id_ranges" => arg.add(names(id_ranges)),
         "fs" | "from_archive" | "script" | "profile" | "g_socket" => {
             arg.add(ArgValueCompleter::new(PathCompleter::any()))

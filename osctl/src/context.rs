@@ -123,6 +123,20 @@ impl Daemon {
         self.with(|c| c.call_progress(params, |p| view.step(&p)))
     }
 
+    /// Calls a method that replies with progress, which is shown, with a file descriptor.
+    ///
+    /// # Errors
+    /// As [`Daemon::call`].
+    pub fn progress_fd<M: Method>(
+        &mut self,
+        ui: &Ui,
+        params: &M,
+        fd: impl AsFd,
+    ) -> Result<M::Reply, Failure> {
+        let mut view = ui.progress();
+        self.with(|c| c.call_progress_fds(params, &[fd], |p| view.step(&p)))
+    }
+
     /// Calls a method that replies with events, until `each` returns `false`.
     ///
     /// # Errors

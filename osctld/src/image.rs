@@ -29,12 +29,13 @@ use std::path::PathBuf;
 
 use crate::storage::{self, Cause};
 
-pub use archive::{Hook, Image, unpack, unpack_file};
+pub use archive::{Hook, Image, read_head, unpack, unpack_file};
 pub use cache::{Cached, ImageCache};
 pub use create::create_from;
 pub use facts::Facts;
 pub use metadata::Metadata;
 pub use write::{Compression, Pack, Packed, pack, pack_tarball};
+pub use yaml::{parse as parse_yaml, text as yaml_text};
 
 /// Bounds on an image.
 #[derive(Debug, Clone, PartialEq, Eq)]

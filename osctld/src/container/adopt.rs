@@ -23,6 +23,7 @@ use super::verdict::Request;
 use super::{Container, Pending, Run, blocking, relocate, watch};
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::group::{self, Parents};
 use crate::network::link::Ours;
 use crate::pool::Pool;
 use crate::storage::Note;
@@ -64,12 +65,24 @@ pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
         }
     }
     while tasks.join_next().await.is_some() {}
+    make_groups(daemon, pool).await;
     pool.set_loaded();
     relocate::settle(daemon).await;
     sweep(daemon, pool, &broken).await;
     // Whose users those are that can't be read is not known.
     if broken.is_empty() {
         pool.drop_users_without_containers(daemon).await;
+    }
+}
+
+/// Makes the groups of containers that were made of archives whose groups were yet to be made.
+async fn make_groups(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
+    for group in pool.containers().iter().map(|c| c.group()) {
+        if !pool.has_group(&group)
+            && let Err(e) = group::create(daemon, pool, &group, Parents::Make).await
+        {
+            pool.add_problem(format!("group {group}"), e.chain());
+        }
     }
 }
 
@@ -100,6 +113,7 @@ fn recover(pool: &Pool) -> Found {
         if deleting {
             // Runtime state and cgroups are swept later, as those of any id that is not known.
             let done = super::delete::trash(pool, &id).and_then(|()| {
+                pool.remove_hooks(&id);
                 pool.remove_container_log(&id);
                 pool.forget_container(&id)
             });
@@ -131,6 +145,7 @@ fn recover(pool: &Pool) -> Found {
         .map(|(id, ..)| id.as_str())
         .chain(broken.iter().map(String::as_str))
         .collect();
+    pool.recover_hooks(|id| known.contains(id.as_str()));
     for note in pool.storage.recover(&|id: &str| known.contains(id)) {
         match note {
             Note::Done(what) => tracing::info!(pool = %pool.name, "{what}"),
@@ -158,6 +173,7 @@ fn finish_renames(pool: &Pool, configs: &mut Vec<(Name, Config, u64)>) {
         let target = if moved { &new } else { &old };
         let mut done = pool.save_container(target, &config, generation);
         if moved && done.is_ok() {
+            pool.rename_hooks(&old, &new);
             pool.rename_container_log(&old, &new);
             done = pool
                 .mark_container_deleted(&old)

@@ -61,6 +61,7 @@ impl Container {
                 failpoint!("rename.data");
                 pool.save_container(&new, &config, generation + 1)?;
                 failpoint!("rename.config");
+                pool.rename_hooks(&old, &new);
                 pool.rename_container_log(&old, &new);
                 pool.mark_container_deleted(&old)?;
                 pool.forget_container(&old)

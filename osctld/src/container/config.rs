@@ -308,7 +308,12 @@ impl Config {
         bounded("cgroup parameters", self.cgparams.len())?;
         bounded("devices", self.devices.len())?;
         for device in &self.devices {
-            checked_device(device.clone())?;
+            let mut device = device.clone();
+            if device.mode.is_empty() {
+                // As it is kept; commands say it so that it can't be forgotten.
+                device.mode.push('-');
+            }
+            checked_device(device)?;
         }
         for limit in self.prlimits.values() {
             parse_limit(limit)?;
@@ -529,6 +534,8 @@ mod tests {
         assert_eq!(c.devices[0].mode, "rw");
         c.add_device(device("10", "229", "r", None)).unwrap();
         assert_eq!(c.devices.len(), 1);
+        c.add_device(device("1", "3", "-", None)).unwrap();
+        c.check().unwrap();
         for (major, minor, mode, name) in [
             ("x", "1", "r", None),
             ("1", "1048576", "r", None),

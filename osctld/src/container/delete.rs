@@ -94,6 +94,7 @@ impl Container {
             blocking(move || {
                 trash(&pool, &id)?;
                 failpoint!("delete.data");
+                pool.remove_hooks(&id);
                 pool.remove_container_log(&id);
                 pool.forget_container(&id)
             })

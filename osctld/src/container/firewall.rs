@@ -44,7 +44,7 @@ impl Config {
     }
 
     /// Checks that the sets of addresses exist that it uses. Blocks.
-    fn check_sets(&self, pool: &Pool) -> Result<(), Error> {
+    pub(super) fn check_sets(&self, pool: &Pool) -> Result<(), Error> {
         let mut sets = self.rules.iter().flat_map(FirewallRule::sets);
         match sets.find(|set| !pool.has_address_set(set)) {
             Some(set) => Err(Error::not_found(format!(

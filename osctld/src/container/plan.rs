@@ -232,8 +232,32 @@ pub fn device_rules(config: &Config) -> Vec<DeviceRule> {
 
 /// All devices of a container as clients see them: those that every container has, then its own.
 pub fn devices(config: &Config) -> Vec<Device> {
+    let own = |d: &Device| {
+        config
+            .devices
+            .iter()
+            .any(|o| (o.kind, &o.major, &o.minor) == (d.kind, &d.major, &d.minor))
+    };
+    let standard = standard_devices().into_iter();
+    standard
+        .filter(|d| !own(d))
+        .chain(config.devices.iter().cloned())
+        .collect()
+}
+
+/// Whether a device gives no more access than another one does.
+pub fn is_within(device: &Device, other: &Device) -> bool {
+    let number = |number: &str, other: &str| other == "*" || number == other;
+    device.kind == other.kind
+        && number(&device.major, &other.major)
+        && number(&device.minor, &other.minor)
+        && device.mode.chars().all(|c| other.mode.contains(c))
+}
+
+/// The devices that every container has.
+pub fn standard_devices() -> Vec<Device> {
     let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
-    let standard = cgroup::default_rules().into_iter().filter_map(|r| {
+    let device = |r: DeviceRule| {
         let kind = match r.kind {
             cgroup::DeviceKind::Block => DeviceKind::Block,
             cgroup::DeviceKind::Char => DeviceKind::Char,
@@ -253,16 +277,10 @@ pub fn devices(config: &Config) -> Vec<Device> {
                 .map(|(path, ..)| (*path).to_owned()),
             inherited: true,
         })
-    });
-    let own = |d: &Device| {
-        config
-            .devices
-            .iter()
-            .any(|o| (o.kind, &o.major, &o.minor) == (d.kind, &d.major, &d.minor))
     };
-    standard
-        .filter(|d| !own(d))
-        .chain(config.devices.iter().cloned())
+    cgroup::default_rules()
+        .into_iter()
+        .filter_map(device)
         .collect()
 }
 

@@ -22,7 +22,10 @@ fn bad_limit(e: crate::cgroup::Error) -> Error {
 }
 
 /// The cgroup parameters that the limits of a configuration are made of.
-fn limits(config: &Config) -> Result<Vec<Param>, Error> {
+///
+/// # Errors
+/// `InvalidArgument` for what can't be.
+pub(super) fn limits(config: &Config) -> Result<Vec<Param>, Error> {
     let mut params = Vec::new();
     if let Some(l) = config.cpu_limit {
         let percent = u32::try_from(l.percent).unwrap_or(u32::MAX);

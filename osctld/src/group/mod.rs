@@ -88,6 +88,12 @@ impl Pool {
     pub fn has_group(&self, path: &GroupPath) -> bool {
         self.groups.contains(path)
     }
+
+    /// User attributes of a group; none when it does not exist.
+    pub fn group_attrs(&self, path: &GroupPath) -> BTreeMap<String, String> {
+        let group = self.groups.get(path);
+        group.map_or_else(BTreeMap::new, |g| g.value.attrs.clone())
+    }
 }
 
 /// Reads groups as clients see them, with one set of readings of their usage.

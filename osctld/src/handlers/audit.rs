@@ -107,7 +107,8 @@ impl Running {
     fn end(mut self, error: Option<&Error>) -> Option<(Arc<Pool>, HistoryEntry)> {
         // What the call made is on a pool only now.
         self.target = self.target.resolved(&self.daemon);
-        let on_default = self.method.ends_with("New") || self.target.object == Object::AddressSet;
+        let makes = self.method.ends_with("New") || self.method == "ContainerImport";
+        let on_default = makes || self.target.object == Object::AddressSet;
         if self.target.pool.is_none() && on_default {
             let default = self.daemon.default_pool();
             self.target.pool = default.ok().map(|p| p.name.clone());
@@ -218,6 +219,11 @@ impl Target {
                 }
             }
         };
+        // What an archive becomes may have its name from the archive.
+        let pool = pool.or_else(|| match method {
+            "ContainerImport" => params.get("pool")?.as_str()?.parse().ok(),
+            _ => None,
+        });
         let name = params.get("name").and_then(Value::as_str);
         let netif = name.filter(|_| method.starts_with("Netif"));
         Target {

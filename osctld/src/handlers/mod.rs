@@ -4,6 +4,7 @@
 //! of what was done, encoding the reply. A method without a handler does not compile.
 
 mod address_set;
+mod archive;
 mod audit;
 mod container;
 mod context;

@@ -91,21 +91,126 @@ pub fn unpack(
     limits: &Limits,
     watch: Watch<'_>,
 ) -> Result<Image> {
-    let source = Counted::new(source, total, watch);
-    let mut members = Members::new(decompress(source, limits.max_bytes)?, limits);
-    let Some(first) = members.next_member()? else {
-        return Err(Error::Unsupported("the image is empty".into()));
-    };
-    let mut image = if is_metadata(&first) {
-        archive(&first, &mut members, root, limits)?
-    } else {
-        let mut image = Image::default();
-        rootfs(Some(first), &mut members, root, limits, &mut image)?;
-        image
-    };
-    drain(&mut members.into_inner())?;
-    image.facts = std::mem::take(&mut image.facts).or(Facts::of_tree(root));
-    Ok(image)
+    Opened::open(source, total, limits, watch)?.unpack(root)
+}
+
+/// Reads what an archive says of itself before its root file system.
+pub fn read_head(source: impl Read, limits: &Limits) -> Result<Image> {
+    let opened = Opened::open(source, None, limits, Watch::none())?;
+    if opened.image.metadata.is_none() {
+        return Err(Error::Unsupported(
+            "this is no archive of a container: it does not begin with metadata.yml".into(),
+        ));
+    }
+    Ok(opened.image)
+}
+
+/// An image that was read up to its root file system.
+struct Opened<'a> {
+    members: Members<Box<dyn Read + 'a>>,
+    /// The first member of the root file system.
+    next: Option<Member>,
+    limits: Limits,
+    image: Image,
+}
+
+impl<'a> Opened<'a> {
+    fn open(
+        source: impl Read + 'a,
+        total: Option<u64>,
+        limits: &Limits,
+        watch: Watch<'a>,
+    ) -> Result<Opened<'a>> {
+        let source = Counted::new(source, total, watch);
+        let mut members = Members::new(decompress(source, limits.max_bytes)?, limits);
+        let Some(first) = members.next_member()? else {
+            return Err(Error::Unsupported("the image is empty".into()));
+        };
+        let mut opened = Opened {
+            members,
+            next: None,
+            limits: limits.clone(),
+            image: Image::default(),
+        };
+        if is_metadata(&first) {
+            opened.image.metadata = Some(metadata(&first, &mut opened.members, limits)?);
+            opened.next = opened.next_data()?;
+        } else {
+            opened.next = Some(first);
+        }
+        Ok(opened)
+    }
+
+    fn unpack(mut self, root: &Root) -> Result<Image> {
+        let next = self.next.take();
+        if self.image.metadata.is_some() {
+            self.unpack_data(next, root)?;
+        } else {
+            rootfs(next, &mut self.members, root, &self.limits, &mut self.image)?;
+        }
+        drain(&mut self.members.into_inner())?;
+        let facts = std::mem::take(&mut self.image.facts);
+        self.image.facts = facts.or(Facts::of_tree(root));
+        Ok(self.image)
+    }
+
+    fn unpack_data(&mut self, mut next: Option<Member>, root: &Root) -> Result<()> {
+        let mut unpacked = false;
+        while let Some(member) = next {
+            let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;
+            match names(&path).as_slice() {
+                ["rootfs", "base.tar" | "base.tar.gz" | "base.tar.zst"]
+                    if member.kind == Kind::File =>
+                {
+                    if unpacked {
+                        let problem = "is the second root file system";
+                        return Err(Error::member(&member.path, problem));
+                    }
+                    unpacked = true;
+                    base(&mut self.members, root, &self.limits, &mut self.image)?;
+                }
+                other => return Err(odd_rootfs(&member, &other[1..], member.kind)),
+            }
+            next = self.next_data()?;
+        }
+        if !unpacked {
+            return Err(Error::Unsupported(
+                "the image has no root file system".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads members of an archive up to the next one of its root file system.
+    fn next_data(&mut self) -> Result<Option<Member>> {
+        while let Some(member) = self.members.next_member()? {
+            let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;
+            let (members, image) = (&mut self.members, &mut self.image);
+            match (names(&path).as_slice(), member.kind) {
+                ([] | ["config" | "hooks" | "rootfs"] | ["hooks", _], Kind::Dir) => {}
+                (["config", name], Kind::File) => {
+                    config(name, &member, members, &self.limits, image)?;
+                }
+                (["hooks", rest @ ..], Kind::File) if matches!(rest.len(), 1 | 2) => {
+                    hook(rest, &member, members, &self.limits, image)?;
+                }
+                (["rootfs", ..], _) => return Ok(Some(member)),
+                (["config" | "hooks", ..], _) => {
+                    return Err(Error::member(&member.path, "is not what belongs there"));
+                }
+                (_, Kind::File | Kind::Dir) => {}
+                _ => return Err(Error::member(&member.path, "is no file or directory")),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The components of a path, for comparing them.
+fn names(path: &Path) -> Vec<&str> {
+    path.iter()
+        .map(|c| c.to_str().unwrap_or("\u{fffd}"))
+        .collect()
 }
 
 /// Looks at how an image begins: refuses what can be no image before all of it is read.
@@ -161,57 +266,6 @@ fn rootfs<R: Read>(
     image.bytes = extractor.bytes();
     image.warnings = extractor.warnings;
     Ok(())
-}
-
-fn archive<R: Read>(
-    first: &Member,
-    members: &mut Members<R>,
-    root: &Root,
-    limits: &Limits,
-) -> Result<Image> {
-    let mut image = Image {
-        metadata: Some(metadata(first, members, limits)?),
-        ..Image::default()
-    };
-    let mut unpacked = false;
-    while let Some(member) = members.next_member()? {
-        let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;
-        let names: Vec<&str> = path
-            .iter()
-            .map(|c| c.to_str().unwrap_or("\u{fffd}"))
-            .collect();
-        match (names.as_slice(), member.kind) {
-            ([] | ["config" | "hooks" | "rootfs"] | ["hooks", _], Kind::Dir) => {}
-            (["config", name], Kind::File) => {
-                config(name, &member, members, limits, &mut image)?;
-            }
-            (["hooks", rest @ ..], Kind::File) if matches!(rest.len(), 1 | 2) => {
-                hook(rest, &member, members, limits, &mut image)?;
-            }
-            (["rootfs", "base.tar" | "base.tar.gz" | "base.tar.zst"], Kind::File) => {
-                if unpacked {
-                    return Err(Error::member(
-                        &member.path,
-                        "is the second root file system",
-                    ));
-                }
-                unpacked = true;
-                base(members, root, limits, &mut image)?;
-            }
-            (["rootfs", rest @ ..], kind) => return Err(odd_rootfs(&member, rest, kind)),
-            (["config" | "hooks", ..], _) => {
-                return Err(Error::member(&member.path, "is not what belongs there"));
-            }
-            (_, Kind::File | Kind::Dir) => {}
-            _ => return Err(Error::member(&member.path, "is no file or directory")),
-        }
-    }
-    if !unpacked {
-        return Err(Error::Unsupported(
-            "the image has no root file system".into(),
-        ));
-    }
-    Ok(image)
 }
 
 /// Whether the archive is of a kind that can be used.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// `metadata.yml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// `full`, or `skel` for one without data.
     #[serde(rename = "type")]

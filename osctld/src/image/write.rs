@@ -127,11 +127,10 @@ pub fn pack<W: Write + Seek>(
 }
 
 fn yaml(value: &impl serde::Serialize) -> Result<String> {
-    let text = serde_norway::to_string(value).map_err(|e| Error::Pack {
+    super::yaml::text(value).map_err(|source| Error::Pack {
         what: "the metadata".into(),
-        source: e.into(),
-    })?;
-    Ok(format!("---\n{text}"))
+        source,
+    })
 }
 
 struct Outer<'a, W> {

@@ -11,10 +11,22 @@ use crate::storage::Cause;
 const MAX_DEPTH: usize = 64;
 
 /// Parses a document that was bounded in size by the caller.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Cause> {
+///
+/// # Errors
+/// Why it can't be read.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Cause> {
     let text = std::str::from_utf8(bytes)?;
     scan(text)?;
     Ok(serde_norway::from_str(text)?)
+}
+
+/// A document, in that part of YAML which is JSON: other parsers, of YAML 1.1, take words such as
+/// `no`, `1_0` or `2026-01-01` for something else than text unless they are quoted.
+///
+/// # Errors
+/// What can't be written.
+pub fn text(value: &impl serde::Serialize) -> Result<String, Cause> {
+    Ok(format!("---\n{}\n", serde_json::to_string_pretty(value)?))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -150,6 +162,34 @@ mod tests {
             "url: http://x/?a=1&b=2\nglob: a*b\n",
         ] {
             parse::<Value>(good.as_bytes()).unwrap_or_else(|e| panic!("{good}: {e}"));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_text_stays_text() {
+        let words = [
+            "no",
+            "1_0",
+            "2026-01-01",
+            ":x",
+            "12",
+            "~",
+            "a: b # c",
+            "\"\\\n\u{7}é",
+            "&a",
+            "*a",
+        ];
+        let map: std::collections::BTreeMap<&str, Vec<&str>> =
+            words.iter().map(|w| (*w, words.to_vec())).collect();
+        let written = text(&map).unwrap();
+        let read: std::collections::BTreeMap<String, Vec<String>> =
+            parse(written.as_bytes()).unwrap();
+        assert!(
+            read.keys().eq(map.keys()) && read.values().all(|v| v == &words),
+            "{written}"
+        );
+        for word in ["no", "1_0", "2026-01-01", ":x"] {
+            assert!(written.contains(&format!("{word:?}")), "{written}");
         }
     }
 

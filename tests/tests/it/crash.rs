@@ -1,6 +1,8 @@
 //! A daemon that dies in the middle of anything: the next start finds nothing lost and nothing
 //! left over.
 
+mod archives;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -154,8 +156,23 @@ fn every_fail_point_in_the_sources_has_a_case() {
         &mut found,
     );
     let all = [
-        CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, COPY, MOVE, STREAMS,
-        INSTALL, SNAPSHOTS, MOUNTS,
+        CREATE,
+        START,
+        ATTACH,
+        STOP,
+        DETACH,
+        NETIF,
+        DELETE,
+        CHOWN,
+        RENAME,
+        COPY,
+        MOVE,
+        STREAMS,
+        INSTALL,
+        SNAPSHOTS,
+        MOUNTS,
+        archives::EXPORT,
+        archives::IMPORT,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();

@@ -12,6 +12,7 @@ mod broken_state;
 mod copies;
 mod crash;
 mod entering;
+mod exports;
 mod firewall_config;
 mod guest_network;
 mod guest_paths;

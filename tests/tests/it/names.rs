@@ -2,7 +2,7 @@
 //! touched.
 
 use osctl_api::container::{Move, New, Set};
-use osctl_api::{Method, group, id_range, pool, user};
+use osctl_api::{Method, archive, group, id_range, pool, user};
 use osctl_tests::canary::manifest;
 use osctl_tests::{Host, host};
 use serde_json::{Value, json};
@@ -109,6 +109,9 @@ fn names_that_are_no_names_are_refused_and_nothing_is_touched() {
             refused::<New>(&host, n, new);
         }
         refused::<Move>(&host, n, json!({ "id": "good", "new_id": n }));
+        refused::<archive::Export>(&host, n, json!({ "id": n }));
+        refused::<archive::Import>(&host, n, json!({ "id": n }));
+        refused::<archive::Import>(&host, n, json!({ "id": "ok", "as_user": n }));
         refused::<osctl_api::container::Delete>(&host, n, json!({ "id": n, "force": true }));
         refused::<osctl_api::container::Chown>(&host, n, json!({ "id": "good", "user": n }));
         refused::<user::New>(&host, n, json!({ "user": n }));

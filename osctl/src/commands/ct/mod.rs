@@ -9,6 +9,7 @@ use crate::failure::Outcome;
 use crate::tree::{Node, Verb, group as noun, verb};
 
 mod access;
+mod archive;
 mod devices;
 mod enter;
 mod files;
@@ -31,6 +32,8 @@ pub const NODES: &[Node] = &[
     verb::<list::Show>(&["show", "info"]),
     verb::<copies::Copy>(&["cp", "copy"]),
     verb::<container::Move>(&["mv", "move"]),
+    verb::<archive::Export>(&["export"]),
+    verb::<archive::Import>(&["import"]),
     verb::<container::Chown>(&["chown"]),
     verb::<container::Chgrp>(&["chgrp"]),
     verb::<power::Start>(&["start"]),

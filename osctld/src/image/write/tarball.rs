@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use osctl_linux::beneath::{Kind, Node, Root, Stat};
 use tar::EntryType;
@@ -38,9 +39,10 @@ pub(super) fn tarball<W: Write>(root: &Root, out: &mut W, watch: Watch<'_>) -> R
     let top = Cursor::top(root).map_err(pack_error)?;
     let dir = root.dir(".").map_err(pack_error)?;
     packer.object(&dir, Path::new("."), Path::new("./"))?;
+    let top_list = packer.list(top, PathBuf::new())?;
     // What is in a directory follows it at once: GNU tar sets a directory's times when it sees
     // the first name that is not in it.
-    let mut open = vec![packer.list(top, PathBuf::new())?];
+    let mut open: Vec<Level> = top_list.into_iter().collect();
     let mut current = None;
     while let Some(level) = open.last_mut() {
         let Some(name) = level.names.pop() else {
@@ -52,13 +54,20 @@ pub(super) fn tarball<W: Write>(root: &Root, out: &mut W, watch: Watch<'_>) -> R
             return Err(Error::Cancelled);
         }
         let path = level.path.join(&name);
-        let dir = match current.take() {
-            Some(dir) => dir,
-            None => level.cursor.open().map_err(pack_error)?,
+        let dir = match current.take().map_or_else(|| level.cursor.open(), Ok) {
+            Ok(dir) => dir,
+            Err(e) if is_gone(&e) => {
+                open.pop();
+                continue;
+            }
+            Err(e) => return Err(pack_error(e)),
         };
-        if packer.object(&dir, Path::new(&name), &path)? == Kind::Dir {
-            let below = level.cursor.child(&name).map_err(pack_error)?;
-            open.push(packer.list(below, path)?);
+        if packer.object(&dir, Path::new(&name), &path)? == Some(Kind::Dir) {
+            match level.cursor.child(&name) {
+                Ok(below) => open.extend(packer.list(below, path)?),
+                Err(e) if is_gone(&e) => {}
+                Err(e) => return Err(pack_error(e)),
+            }
         } else {
             current = Some(dir);
         }
@@ -68,6 +77,15 @@ pub(super) fn tarball<W: Write>(root: &Root, out: &mut W, watch: Watch<'_>) -> R
         .write_all(&[0; 1024])
         .map_err(failed("the root file system"))?;
     Ok(packer.packed)
+}
+
+/// Whether something was removed, or replaced by something else, since its directory was read: in a
+/// tree that is used meanwhile, that is nothing special.
+fn is_gone(e: &osctl_linux::error::Error) -> bool {
+    matches!(
+        e.errno(),
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ESTALE
+    )
 }
 
 /// A directory that is being packed.
@@ -88,26 +106,30 @@ struct Packer<'a, W> {
 }
 
 impl<W: Write> Packer<'_, W> {
-    fn list(&self, cursor: Cursor, path: PathBuf) -> Result<Level> {
+    /// What is in a directory; `None` when it is gone.
+    fn list(&self, cursor: Cursor, path: PathBuf) -> Result<Option<Level>> {
         let wrong = |e: osctl_linux::error::Error| Error::Pack {
             what: format!("{path:?}"),
             source: e.into(),
         };
         let mut names: Vec<OsString> = Vec::new();
-        let dir = cursor.open().map_err(wrong)?;
+        let dir = match cursor.open() {
+            Err(e) if is_gone(&e) => return Ok(None),
+            dir => dir.map_err(wrong)?,
+        };
         for entry in dir.read_dir(".").map_err(wrong)? {
             names.push(entry.map_err(wrong)?.name);
         }
         names.sort_by(|a, b| b.cmp(a));
-        Ok(Level {
+        Ok(Some(Level {
             cursor,
             path,
             names,
-        })
+        }))
     }
 
-    /// Packs `name` of `dir` under the name `path`.
-    fn object(&mut self, dir: &Root, name: &Path, path: &Path) -> Result<Kind> {
+    /// Packs `name` of `dir` under the name `path`; `None` when it is gone.
+    fn object(&mut self, dir: &Root, name: &Path, path: &Path) -> Result<Option<Kind>> {
         let wrong = |source: Cause| Error::Pack {
             what: format!("{path:?}"),
             source,
@@ -115,7 +137,10 @@ impl<W: Write> Packer<'_, W> {
         if path.as_os_str().len() > MAX_PATH {
             return Err(wrong("its path is too long".into()));
         }
-        let node = dir.node(name).map_err(|e| wrong(e.into()))?;
+        let node = match dir.node(name) {
+            Err(e) if is_gone(&e) => return Ok(None),
+            node => node.map_err(|e| wrong(e.into()))?,
+        };
         let stat = node.stat().map_err(|e| wrong(e.into()))?;
         let kind = stat.kind();
         if kind == Kind::Socket {
@@ -124,15 +149,16 @@ impl<W: Write> Packer<'_, W> {
                     .warnings
                     .push(format!("{path:?} is a socket; left out"));
             }
-            return Ok(kind);
+            return Ok(Some(kind));
         }
-        let done = self.put(dir, name, &node, &stat, path);
-        done.map_err(|e| match e {
-            Failure::Cancelled => Error::Cancelled,
-            Failure::Other(source) => wrong(source),
-        })?;
+        match self.put(dir, name, &node, &stat, path) {
+            Ok(()) => {}
+            Err(Failure::Gone) => return Ok(None),
+            Err(Failure::Cancelled) => return Err(Error::Cancelled),
+            Err(Failure::Other(source)) => return Err(wrong(source)),
+        }
         self.packed.entries += 1;
-        Ok(kind)
+        Ok(Some(kind))
     }
 
     fn put(
@@ -162,7 +188,14 @@ impl<W: Write> Packer<'_, W> {
         }
         match stat.kind() {
             Kind::Symlink => {
-                entry.link(dir.read_link(name)?.as_bytes());
+                // By its name, which may be another one's by now.
+                let target = match dir.read_link(name) {
+                    Err(e) if is_gone(&e) || e.errno() == Errno::EINVAL => {
+                        return Err(Failure::Gone);
+                    }
+                    target => target?,
+                };
+                entry.link(target.as_bytes());
                 entry.write(self.out, 0)?;
             }
             Kind::Char | Kind::Block => {
@@ -278,6 +311,7 @@ fn data_parts(file: &File, size: u64) -> io::Result<Vec<(u64, u64)>> {
 
 enum Failure {
     Cancelled,
+    Gone,
     Other(Cause),
 }
 
