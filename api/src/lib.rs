@@ -21,6 +21,7 @@ pub mod netif;
 pub mod pool;
 pub mod session;
 pub mod size;
+pub mod snapshot;
 pub mod trash_bin;
 pub mod user;
 pub mod wire;

@@ -157,6 +157,15 @@ macro_rules! for_each_method {
             ContainerDevicesDelete, $crate::container::DevicesDelete, $crate::daemon::Done, Admin, Once;
             ContainerDevicesChmod, $crate::container::DevicesChmod, $crate::daemon::Done, Admin, Once;
             ContainerDevicesReplace, $crate::container::DevicesReplace, $crate::daemon::Done, Admin, Once;
+            SnapshotNew, $crate::snapshot::New, $crate::snapshot::Snapshot, Admin, Once;
+            SnapshotList, $crate::snapshot::List, $crate::snapshot::Snapshots, Read, Once;
+            SnapshotDelete, $crate::snapshot::Delete, $crate::daemon::Done, Admin, Once;
+            SnapshotRollback, $crate::snapshot::Rollback, $crate::daemon::Done, Admin, Progress;
+            SnapshotClone, $crate::snapshot::Clone, $crate::container::Container, Admin, Once;
+            SnapshotMount, $crate::snapshot::Mount, $crate::container::Path, Admin, Once;
+            SnapshotUnmount, $crate::snapshot::Unmount, $crate::daemon::Done, Admin, Once;
+            SnapshotSchedule, $crate::snapshot::Schedule, $crate::daemon::Done, Admin, Once;
+            SnapshotUnschedule, $crate::snapshot::Unschedule, $crate::daemon::Done, Admin, Once;
             FirewallShow, $crate::firewall::Show, $crate::firewall::Firewall, Read, Once;
             FirewallRuleAdd, $crate::firewall::RuleAdd, $crate::daemon::Done, Admin, Once;
             FirewallRuleDelete, $crate::firewall::RuleDelete, $crate::daemon::Done, Admin, Once;

@@ -12,7 +12,7 @@ use clap_complete::engine::{
 };
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use osctl_api::client::Client;
-use osctl_api::{Method, container, firewall, group, id_range, netif, pool, user};
+use osctl_api::{Method, container, firewall, group, id_range, netif, pool, snapshot, user};
 
 use crate::cli::default_socket;
 use crate::commands::generate::Shell;
@@ -85,6 +85,7 @@ fn with_completer(arg: Arg, makes_names: bool) -> Arg {
     match arg.get_id().as_str() {
         "id" | "ids" if shows("CTID") => arg.add(names(containers)),
         "name" if shows("IFNAME") => arg.add(names(netifs)),
+        "snapshot" => arg.add(names(snapshots)),
         "set" => arg.add(names(address_sets)),
         "pool" | "pools" | "g_pool" => arg.add(names(pools)),
         "user" | "users" | "as_user" => arg.add(names(users)),
@@ -125,6 +126,14 @@ fn netifs() -> Vec<String> {
     let reply = ask(netif::List::default());
     let all = reply.map(|r| r.netifs).unwrap_or_default();
     let names = all.into_iter().map(|n| n.name.to_string());
+    names.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Of all containers: which one is meant is not known here.
+fn snapshots() -> Vec<String> {
+    let reply = ask(snapshot::List::default());
+    let all = reply.map(|r| r.snapshots).unwrap_or_default();
+    let names = all.into_iter().map(|s| s.name);
     names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 

@@ -12,6 +12,7 @@ mod lxcfs;
 mod network;
 mod notify;
 mod run;
+mod schedules;
 mod shutdown;
 mod signals;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use osctl_api::names::{Name, Ref};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use claims::Claim;
@@ -72,6 +73,8 @@ pub struct Daemon {
     pub bridge: ManagedBridge,
     /// Who has which address.
     pub book: Book,
+    /// Told when schedules of snapshots are others, or other containers are there.
+    pub schedules: Notify,
     claims: claims::Claims,
     /// Why installed pools are not imported.
     import_problems: RwLock<BTreeMap<Name, String>>,
@@ -121,6 +124,7 @@ impl Daemon {
             lxcfs: watch::channel(None).0,
             bridge,
             book: Book::default(),
+            schedules: Notify::new(),
             claims: claims::Claims::default(),
             import_problems: RwLock::default(),
             initialized: AtomicBool::new(false),

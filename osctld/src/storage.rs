@@ -422,16 +422,3 @@ fn check_dataset(relative: &str) -> Result<()> {
         Err(Error::Name(relative.chars().take(64).collect()))
     }
 }
-
-/// Refuses what is no name of a snapshot.
-fn check_snapshot(name: &str) -> Result<()> {
-    let good = name.len() <= 80
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
-    match good {
-        true => Ok(()),
-        false => Err(Error::Name(name.chars().take(64).collect())),
-    }
-}

@@ -134,6 +134,32 @@ pub static GROUP: Table = Table {
     attributes: true,
 };
 
+/// Snapshots of containers.
+pub static SNAPSHOT: Table = Table {
+    fields: &[
+        text("pool"),
+        text("id"),
+        text("name"),
+        field("created", Kind::Time),
+        field("used", Kind::Bytes),
+        field("referenced", Kind::Bytes),
+        text("schedule"),
+        field("expires", Kind::Time),
+        list("clones"),
+        text("mounted"),
+    ],
+    default: &[
+        "pool",
+        "id",
+        "name",
+        "created",
+        "used",
+        "referenced",
+        "expires",
+    ],
+    attributes: false,
+};
+
 /// Parameters of containers that are read only when they are shown.
 pub const CONTAINER_STATS: &[&str] = &[
     "memory",

@@ -10,6 +10,7 @@ use osctl_api::container::{
 };
 use osctl_api::names::{GroupPath, Hostname, Name};
 use osctl_api::net::IfName;
+use osctl_api::snapshot::Keep;
 use serde::{Deserialize, Serialize};
 
 use super::firewall;
@@ -85,6 +86,9 @@ pub struct Config {
     /// Resource limits, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prlimits: BTreeMap<String, Prlimit>,
+    /// Snapshots that are made by schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Keep>,
     /// User attributes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attrs: BTreeMap<String, String>,
@@ -138,6 +142,7 @@ impl Config {
             mounts: Vec::new(),
             firewall: firewall::Config::default(),
             prlimits: BTreeMap::new(),
+            snapshots: None,
             attrs: BTreeMap::new(),
             moving_to: None,
             going_to: None,

@@ -294,7 +294,7 @@ fn keep_quota(t: &Transfer<'_>) -> Result<(), Error> {
 }
 
 /// The configuration of a copy.
-fn copied_config(
+pub(super) fn copied_config(
     original: &Config,
     user: Name,
     group: GroupPath,

@@ -39,7 +39,9 @@ mod netifs;
 mod processes;
 mod registry;
 mod relocate;
+mod schedule;
 mod settings;
+mod snapshots;
 mod watch;
 
 use std::path::PathBuf;
@@ -69,6 +71,7 @@ pub use info::{list, show};
 pub use netifs::{ensure_all_netifs, filter_adopted, keep_all_traffic};
 pub use processes::{chosen, list as processes, lookup as lookup_pids};
 pub use settings::controller;
+pub use snapshots::{Newer, keep_schedules, list_snapshots};
 
 /// A container.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use osctl_api::daemon::EventKind;
 
 use super::signals::Signals;
-use super::{Daemon, bridge, denials, logging, lxcfs, network, notify};
+use super::{Daemon, bridge, denials, logging, lxcfs, network, notify, schedules};
 use crate::config::Config;
 use crate::container::{self, Autostart, plan};
 use crate::error::{Error, Result};
@@ -51,6 +51,7 @@ async fn serve(config: Config) -> Result<()> {
     network::watch(&daemon)?;
     tokio::spawn(bridge::watch(daemon.clone()));
     tokio::spawn(lxcfs::watch(daemon.clone()));
+    tokio::spawn(schedules::keep(daemon.clone()));
     denials::follow(&daemon)?;
     let server = tokio::spawn(server::serve(daemon.clone(), listener));
     notify::tell("READY=1");

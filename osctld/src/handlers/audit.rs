@@ -197,6 +197,7 @@ impl Target {
             ("Netif", Object::Container, "id"),
             ("Mount", Object::Container, "id"),
             ("Dataset", Object::Container, "id"),
+            ("Snapshot", Object::Container, "id"),
         ]
         .into_iter()
         .find(|(prefix, _, _)| method.starts_with(prefix))

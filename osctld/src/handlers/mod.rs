@@ -16,6 +16,7 @@ mod id_range;
 mod mounts;
 mod netif;
 mod pool;
+mod snapshot;
 mod trash_bin;
 mod user;
 

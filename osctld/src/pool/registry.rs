@@ -304,6 +304,7 @@ async fn activate(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart) 
     daemon
         .events
         .db("pool", &pool.name, &pool.name, Change::Add);
+    daemon.schedules.notify_one();
     let autostart = match daemon.is_shutting_down() {
         true => Autostart::No,
         false => autostart,

@@ -13,6 +13,7 @@ mod daemon;
 mod lab;
 mod pools;
 mod runner;
+mod snapshots;
 mod switch;
 mod zfs;
 mod zfs_faults;

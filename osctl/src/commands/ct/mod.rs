@@ -21,6 +21,7 @@ mod netif;
 mod power;
 mod processes;
 mod set;
+mod snapshot;
 mod unset;
 mod wait;
 
@@ -112,6 +113,11 @@ pub const NODES: &[Node] = &[
         &["netif", "net"],
         "Manage network interfaces of a container",
         netif::NODES,
+    ),
+    noun(
+        &["snapshot", "snap"],
+        "Manage snapshots of containers",
+        snapshot::NODES,
     ),
     noun(
         &["recover"],

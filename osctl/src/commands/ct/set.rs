@@ -22,6 +22,7 @@ pub const NODES: &[Node] = &[
     verb::<SetCpuLimit>(&["cpu-limit"]),
     verb::<SetMemoryLimit>(&["memory-limit"]),
     verb::<SetQuota>(&["quota"]),
+    verb::<osctl_api::snapshot::Schedule>(&["snapshots"]),
     verb::<SetAttr>(&["attr"]),
 ];
 

@@ -19,6 +19,7 @@ pub const NODES: &[Node] = &[
     verb::<UnsetCpuLimit>(&["cpu-limit"]),
     verb::<UnsetMemoryLimit>(&["memory-limit"]),
     verb::<UnsetQuota>(&["quota"]),
+    verb::<osctl_api::snapshot::Unschedule>(&["snapshots"]),
     verb::<UnsetAttr>(&["attr"]),
 ];
 

@@ -81,6 +81,7 @@ pub(super) fn container(config: &Config, quota: Option<u64>) -> Result<yml::Cont
         mounts,
         firewall,
         prlimits,
+        snapshots,
         attrs,
         // Never while it is exported.
         moving_to: _,
@@ -94,6 +95,7 @@ pub(super) fn container(config: &Config, quota: Option<u64>) -> Result<yml::Cont
         cpu_limit: *cpu_limit,
         memory_limit: *memory_limit,
         quota,
+        snapshots: snapshots.clone(),
         firewall: firewall.clone(),
         netifs: netifs.iter().map(our_netif).collect(),
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use osctl_api::container::{Autostart, CpuLimit, MemoryLimit};
 use osctl_api::net::IfName;
+use osctl_api::snapshot::Keep;
 use serde::{Deserialize, Serialize};
 use serde_norway::Value;
 
@@ -64,6 +65,9 @@ pub(super) struct Ours {
     /// Bytes that its files may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) quota: Option<u64>,
+    /// Snapshots that are made by schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) snapshots: Option<Keep>,
     #[serde(default, skip_serializing_if = "firewall::Config::is_open")]
     pub(super) firewall: firewall::Config,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

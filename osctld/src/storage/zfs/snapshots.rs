@@ -28,19 +28,6 @@ impl ZfsStorage {
         self.path.join(MOUNTS).join(snapshot)
     }
 
-    /// The dataset in a container's that is named so; whole.
-    fn dataset_of(&self, id: &str, relative: &str) -> Result<String> {
-        let dataset = self.base.container(id)?;
-        if relative.is_empty() {
-            return Ok(dataset);
-        }
-        let good = |part: &str| check_name(part).is_ok();
-        match relative.split('/').all(good) {
-            true => Ok(format!("{dataset}/{relative}")),
-            false => Err(Error::Name(relative.chars().take(64).collect())),
-        }
-    }
-
     fn need(&self, id: &str) -> Result<()> {
         match self.exists(id)? {
             true => Ok(()),
@@ -357,7 +344,7 @@ impl Snapshots for ZfsStorage {
     fn open_snapshot(&self, id: &str, dataset: &str, name: &str) -> Result<Root> {
         self.answers()?;
         check_name(name)?;
-        let snapshot = format!("{}@{name}", self.dataset_of(id, dataset)?);
+        let snapshot = format!("{}@{name}", self.base.part(id, dataset)?);
         if !self
             .zfs
             .exists(&snapshot)

@@ -13,7 +13,8 @@ use osctl_linux::zfs::record::{Begin, RAW, REDACTED, RESUMING};
 use osctl_linux::zfs::{Force, From, Receive, Record, Resume, Send};
 
 use super::{ZfsStorage, failed, unmounted};
-use crate::storage::{Error, Form, Result, Storage, check_id, check_snapshot};
+use crate::storage::snapshots::check_name;
+use crate::storage::{Error, Form, Result, Storage, check_id};
 
 /// Most bytes of names and properties in a compound stream: what 10,000 snapshots need.
 const MAX_HEADER: u32 = 64 << 20;
@@ -46,14 +47,14 @@ fn snapshot_of<'a>(begin: &'a Begin, what: &str) -> Result<&'a str> {
     }
     let name = begin.name.rsplit_once('@').map(|(_, snapshot)| snapshot);
     match name {
-        Some(name) if check_snapshot(name).is_ok() => Ok(name),
+        Some(name) if check_name(name).is_ok() => Ok(name),
         _ => no("has no good name of a snapshot"),
     }
 }
 
 impl ZfsStorage {
     fn source(&self, id: &str, dataset: &str, snapshots: &[&str]) -> Result<String> {
-        snapshots.iter().try_for_each(|name| check_snapshot(name))?;
+        snapshots.iter().try_for_each(|name| check_name(name))?;
         let source = self.base.part(id, dataset)?;
         match self.zfs.exists(&source) {
             Ok(true) => Ok(source),

@@ -1,0 +1,307 @@
+//! Snapshots of containers on ZFS: by hand, by schedule, with clones, and when the daemon dies.
+
+use std::fs;
+
+use osctl_tests::Rootfs;
+use osctl_tests::vm::{Machine, Settings};
+
+const PREPARE: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
+    sfdisk -q /dev/vdb <<< 'label: gpt
+,' && zpool create -O compression=off tank /dev/vdb1 && osctl pool install tank";
+
+/// A host with a pool of ours and the container `web1`.
+fn host() -> Option<Machine> {
+    let settings = Settings {
+        disks: vec![3072],
+        prepare: PREPARE.to_owned(),
+        ..Settings::default()
+    };
+    let mut host = Machine::ready(settings)?;
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("minimal.tar");
+    Rootfs::minimal().write(&image);
+    host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
+    says(
+        &mut host,
+        "osctl ct new --from-archive /tmp/minimal.tar web1",
+    );
+    Some(host)
+}
+
+fn says(host: &mut Machine, script: &str) -> String {
+    host.sh(script).ok().text()
+}
+
+/// What a command says that must fail.
+fn fails(host: &mut Machine, script: &str) -> String {
+    let output = host.sh(&format!("{script} 2>&1"));
+    assert_ne!(output.status, 0, "{script}: {}", output.text());
+    output.text()
+}
+
+fn names(host: &mut Machine, id: &str) -> Vec<String> {
+    let listed = says(host, &format!("osctl ct snapshot ls -H -o name {id}"));
+    listed.split_whitespace().map(str::to_owned).collect()
+}
+
+const WEB1: &str = "/tank/ct/web1/private";
+
+#[test]
+fn snapshots_are_made_read_and_returned_to() {
+    let Some(mut host) = host() else {
+        return;
+    };
+    let host = &mut host;
+    // A dataset in the container's goes along.
+    says(
+        host,
+        "osctl ct start web1 && zfs create -o canmount=noauto tank/ct/web1/data",
+    );
+    let write =
+        |text: &str| format!("osctl ct exec web1 /bin/busybox sh -c 'echo {text} > /state; sync'");
+    says(host, &write("first"));
+    assert_eq!(says(host, "osctl ct snapshot new web1 one"), "one");
+    assert_eq!(
+        says(host, "zfs list -Hrt snapshot -o name tank/ct/web1 | sort"),
+        "tank/ct/web1/data@one\ntank/ct/web1@one"
+    );
+    let txg =
+        "zfs get -Hpo value createtxg tank/ct/web1@one tank/ct/web1/data@one | sort -u | wc -l";
+    assert_eq!(says(host, txg), "1", "both are of one moment");
+    says(host, &write("second"));
+    let named = says(host, "osctl ct snapshot new web1");
+    assert!(named.starts_with("20") && named.ends_with('Z'), "{named}");
+    says(host, &write("third"));
+    assert_eq!(names(host, "web1"), ["one", &named]);
+    for (command, why) in [
+        ("new web1 one", "already"),
+        ("new web1 osctl-mine", "daemon's own"),
+        ("new web1 a/b", "not valid"),
+        ("del web1 none", "no snapshot none"),
+        ("rollback web1 one", "running"),
+        ("new web9 one", "does not exist"),
+        ("umount web1 one", "not mounted"),
+    ] {
+        let said = fails(host, &format!("osctl ct snapshot {command}"));
+        assert!(said.contains(why), "{command}: {said}");
+    }
+
+    // Read on the host: without devices, setuid and writing; it outlives the daemon.
+    let place = says(host, "osctl ct snapshot mount web1 one");
+    assert_eq!(says(host, &format!("cat {place}/state")), "first");
+    fails(host, &format!("touch {place}/state"));
+    let options = says(host, "grep web1@one /proc/mounts");
+    for option in ["ro", "nosuid", "nodev", "noexec"] {
+        assert!(options.contains(option), "{options}");
+    }
+    says(host, "sv -w 60 restart osctld");
+    assert_eq!(
+        says(host, "osctl ct snapshot ls -H -o mounted web1 | head -1"),
+        place
+    );
+    let used = fails(host, "osctl ct snapshot del web1 one");
+    assert!(used.contains("mounted"), "{used}");
+    says(host, "osctl ct snapshot umount web1 one");
+    assert_eq!(says(host, "grep -c web1@ /proc/mounts; true"), "0");
+
+    // Returned to only when nothing newer is lost, or that is told; it runs again after that.
+    let newer = fails(host, "osctl ct snapshot rollback --restart web1 one");
+    assert!(
+        newer.contains(&named) && newer.contains("--destroy-newer"),
+        "{newer}"
+    );
+    assert_eq!(says(host, "osctl ct cat web1 /state"), "third");
+    says(host, &format!("osctl ct snapshot rollback -r web1 {named}"));
+    assert_eq!(says(host, "osctl ct cat web1 /state"), "second");
+    says(host, "osctl ct stop web1");
+    says(host, "osctl ct snapshot rollback --destroy-newer web1 one");
+    assert_eq!(says(host, &format!("cat {WEB1}/state")), "first");
+    assert_eq!(names(host, "web1"), ["one"]);
+    says(host, "osctl ct start web1");
+    assert_eq!(says(host, "osctl ct cat web1 /state"), "first");
+
+    // A clone is another container; what it is made of stays as long as it does.
+    says(
+        host,
+        "osctl ct snapshot clone web1 one web2 && osctl ct start web2",
+    );
+    assert_eq!(says(host, "osctl ct cat web2 /state"), "first");
+    says(
+        host,
+        "osctl ct exec web2 /bin/busybox sh -c 'echo of web2 > /state; sync'",
+    );
+    assert_eq!(says(host, "osctl ct cat web1 /state"), "first");
+    let maps = says(host, "osctl ct ls -H -o uid_map | sort -u | wc -l");
+    assert_eq!(maps, "2", "each has ids of its own");
+    assert_eq!(
+        says(host, "zfs get -Hpo value origin tank/ct/web2/data"),
+        "tank/ct/web1/data@one"
+    );
+    for command in [
+        "del web1 one",
+        "clone web1 one web2",
+        "clone web1 none web3",
+    ] {
+        fails(host, &format!("osctl ct snapshot {command}"));
+    }
+    assert!(fails(host, "osctl ct snapshot del web1 one").contains("clone web2"));
+    assert_eq!(says(host, "osctl ct snapshot ls -H -o clones web1"), "web2");
+
+    // With the container they go, and with the pool the mounts.
+    says(
+        host,
+        "osctl ct snapshot mount web1 one && osctl ct stop web1",
+    );
+    says(host, "osctl pool export tank");
+    assert_eq!(
+        says(host, "grep ' zfs ' /proc/mounts | cut -d' ' -f2"),
+        "/tank"
+    );
+    says(
+        host,
+        "osctl pool import tank && osctl ct snapshot mount web1 one",
+    );
+    says(host, "osctl ct del web1 && osctl ct start web2");
+    assert_eq!(says(host, "osctl ct cat web2 /state"), "of web2");
+    says(host, "osctl ct del --force web2");
+    wait_for_trash(host);
+    assert_eq!(
+        says(host, "zfs list -Hrt snapshot -o name tank/ct tank/trash"),
+        ""
+    );
+}
+
+fn wait_for_trash(host: &mut Machine) {
+    let empty = "zfs list -Hro name tank/trash | wc -l";
+    let script = format!(
+        "for i in $(seq 120); do [ $({empty}) = 1 ] && exit; sleep 0.5; done; zfs list -r tank; exit 1"
+    );
+    host.sh(&script).ok();
+}
+
+#[test]
+fn schedules_make_and_destroy_their_own() {
+    let Some(mut host) = host() else {
+        return;
+    };
+    let host = &mut host;
+    says(host, "date -u -s '2031-05-05 10:20:00'");
+    says(host, "osctl ct snapshot new web1 mine");
+    let odd = fails(host, "osctl ct set snapshots --keep yearly=1 web1");
+    assert!(odd.contains("hourly"), "{odd}");
+    // The first ones are made at once.
+    let made = "for i in $(seq 100); do osctl ct snapshot ls -H -o schedule web1 | grep -q hourly && exit; sleep 0.2; done; exit 1";
+    says(host, "osctl ct set snapshots --keep hourly=2,daily=1 web1");
+    says(host, made);
+    let rows = "osctl --parsable ct snapshot ls -H -o name,expires web1 | tr -s ' \\t' ' '";
+    let first = says(host, rows);
+    assert!(first.contains("mine -"), "{first}");
+    assert!(first.contains("daily-2031-05-05T10:20"), "{first}");
+    // 12:00 of that day: the second full hour from here.
+    assert!(
+        first
+            .lines()
+            .any(|l| l.starts_with("hourly-") && l.ends_with("1935748800")),
+        "{first}"
+    );
+
+    // Whoever sets the clock wakes the timer; what was missed meanwhile is made up for once.
+    let count = |host: &mut Machine, period: &str| {
+        let script = format!("osctl ct snapshot ls -H -o schedule web1 | grep -c {period}; true");
+        says(host, &script)
+    };
+    let until = |host: &mut Machine, pattern: &str| {
+        host.sh(&format!(
+            "for i in $(seq 100); do osctl ct snapshot ls -H -o name web1 | grep -q {pattern} && exit; sleep 0.2; done; osctl ct snapshot ls web1; exit 1"
+        ))
+        .ok();
+    };
+    says(host, "date -u -s '2031-05-05 10:59:58'");
+    until(host, "hourly-2031-05-05T11:00");
+    says(host, "date -u -s '2031-05-05 15:30:00'");
+    until(host, "hourly-2031-05-05T15:30");
+    let gone = "for i in $(seq 100); do [ $(osctl ct snapshot ls -H -o schedule web1 | grep -c hourly) = 2 ] && exit; sleep 0.2; done; exit 1";
+    says(host, gone);
+    assert_eq!(count(host, "daily"), "1");
+
+    // Also what was missed while no daemon ran.
+    says(
+        host,
+        "sv -w 60 stop osctld && date -u -s '2031-05-07 09:00:00' && sv -w 60 start osctld",
+    );
+    until(host, "daily-2031-05-07T09");
+    says(host, gone);
+    assert_eq!(count(host, "daily"), "1");
+    assert!(names(host, "web1").contains(&"mine".to_owned()));
+
+    // Those that there are stay when there is no schedule any more.
+    says(
+        host,
+        "osctl ct unset snapshots web1 && date -u -s '2031-05-09 09:00:00'",
+    );
+    says(host, "osctl ping");
+    assert_eq!(names(host, "web1").len(), 4);
+}
+
+#[test]
+fn a_rollback_is_finished_after_the_daemon_died_in_it() {
+    let Some(mut host) = host() else {
+        return;
+    };
+    let host = &mut host;
+    says(host, "zfs create -o canmount=noauto tank/ct/web1/data");
+    for (point, undone) in [
+        ("snapshot.made", false),
+        ("rollback.marked", true),
+        ("rollback.destroyed", true),
+        ("rollback.dataset", true),
+    ] {
+        println!("dies at {point}");
+        says(host, "osctl ct start web1");
+        says(
+            host,
+            "osctl ct exec web1 /bin/busybox sh -c 'echo first > /state; sync'",
+        );
+        says(host, "osctl ct stop web1 && osctl ct snapshot new web1 one");
+        says(host, "zfs snapshot tank/ct/web1@osctl-left");
+        says(host, "osctl ct start web1");
+        says(
+            host,
+            "osctl ct exec web1 /bin/busybox sh -c 'echo second > /state; sync'",
+        );
+        says(host, "osctl ct stop web1 && osctl ct snapshot new web1 two");
+        says(host, "sv -w 60 stop osctld");
+        let ready = "for i in $(seq 100); do osctl --json ping 2> /dev/null | grep -q '\"initialized\": *true' && exit; sleep 0.2; done; cat /tmp/log; exit 1";
+        let start = format!("OSCTLD_FAILPOINT={point} osctld > /tmp/log 2>&1 &");
+        says(host, &format!("{start} {ready}"));
+        let command = match undone {
+            true => "rollback --destroy-newer web1 one",
+            false => "new web1 three",
+        };
+        fails(host, &format!("osctl ct snapshot {command}"));
+        says(host, "sv -w 60 start osctld && osctl ct start web1");
+        let state = says(host, "osctl ct cat web1 /state");
+        match undone {
+            true => {
+                assert_eq!(state, "first", "{point}");
+                assert_eq!(names(host, "web1"), ["one"], "{point}");
+            }
+            false => {
+                assert_eq!(state, "second", "{point}");
+                assert_eq!(names(host, "web1"), ["one", "two", "three"], "{point}");
+            }
+        }
+        says(host, "osctl ct stop web1");
+        // Somebody else's, whatever it is named.
+        let all = says(
+            host,
+            "osctl ct snapshot ls -H -o name web1 | xargs -n 1 osctl ct snapshot del web1; zfs list -Hrt snapshot -o name tank/ct/web1",
+        );
+        assert!(all.is_empty() || all == "tank/ct/web1@osctl-left", "{all}");
+        says(
+            host,
+            "zfs destroy tank/ct/web1@osctl-left 2>/dev/null; true",
+        );
+        assert_eq!(says(host, "ls -A /tank/ct/.rollback"), "");
+    }
+}
