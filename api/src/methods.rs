@@ -191,11 +191,15 @@ macro_rules! for_each_method {
             NetifRouteDelete, $crate::netif::RouteDelete, $crate::daemon::Done, Admin, Once;
             MountList, $crate::mounts::List, $crate::mounts::Mounts, Read, Once;
             MountNew, $crate::mounts::New, $crate::daemon::Done, Admin, Once;
+            MountDataset, $crate::mounts::MountDataset, $crate::daemon::Done, Admin, Once;
             MountRegister, $crate::mounts::Register, $crate::daemon::Done, Admin, Once;
             MountActivate, $crate::mounts::Activate, $crate::daemon::Done, Operate, Once;
             MountDeactivate, $crate::mounts::Deactivate, $crate::daemon::Done, Operate, Once;
             MountDelete, $crate::mounts::Delete, $crate::daemon::Done, Admin, Once;
             MountClear, $crate::mounts::Clear, $crate::daemon::Done, Admin, Once;
+            DatasetList, $crate::mounts::DatasetList, $crate::mounts::Datasets, Read, Once;
+            DatasetNew, $crate::mounts::DatasetNew, $crate::daemon::Done, Admin, Once;
+            DatasetDelete, $crate::mounts::DatasetDelete, $crate::daemon::Done, Admin, Once;
             ContainerRecoverState, $crate::container::RecoverState, $crate::daemon::Done, Operate, Once;
             ContainerRecoverCleanup, $crate::container::RecoverCleanup, $crate::daemon::Done, Admin, Once;
         }

@@ -6,6 +6,7 @@
 
 mod copy;
 mod data;
+pub mod datasets;
 mod dir;
 mod layout;
 mod meta;
@@ -40,6 +41,7 @@ use osctl_linux::beneath::Root;
 
 pub use copy::{Copied, copy_tree};
 pub use data::copy_data;
+pub use datasets::Datasets;
 pub use dir::DirStorage;
 pub use meta::{Meta, is_kept_xattr};
 pub use snapshots::{Newer, Snapshot, Snapshots};
@@ -90,6 +92,22 @@ pub enum Error {
         /// The container.
         id: String,
         /// The snapshot.
+        name: String,
+    },
+    /// The container has such a dataset already.
+    #[error("container {id} has a dataset {name} already")]
+    DatasetExists {
+        /// The container.
+        id: String,
+        /// The dataset.
+        name: String,
+    },
+    /// The container has no such dataset.
+    #[error("container {id} has no dataset {name}")]
+    NoDataset {
+        /// The container.
+        id: String,
+        /// The dataset.
         name: String,
     },
     /// A rollback would lose snapshots.
@@ -241,7 +259,7 @@ pub enum Form {
 pub type Populate<'a> = &'a mut dyn FnMut(&Root) -> std::result::Result<(), Cause>;
 
 /// The data of a pool's containers.
-pub trait Storage: Snapshots + Debug + Send + Sync {
+pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
     /// Name of the back end: `dir`, `zfs`.
     fn backend(&self) -> &'static str;
 

@@ -368,6 +368,20 @@ pub static MOUNT: Table = Table {
     attributes: false,
 };
 
+/// Datasets of containers.
+pub static DATASET: Table = Table {
+    fields: &[
+        text("name"),
+        text("dataset"),
+        text("mountpoint"),
+        field("used", Kind::Bytes),
+        field("referenced", Kind::Bytes),
+        field("quota", Kind::Bytes),
+    ],
+    default: &["name", "dataset", "mountpoint", "used"],
+    attributes: false,
+};
+
 /// What belongs to an object on the host.
 pub static ASSET: Table = Table {
     fields: &[text("type"), text("path"), text("state"), text("purpose")],

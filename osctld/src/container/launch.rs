@@ -212,7 +212,7 @@ impl Container {
             apparmor,
             seccomp,
             lxcfs: lxcfs.as_ref().map(Found::mounts).unwrap_or_default(),
-            mounts: self.plan_mounts(daemon, &config)?,
+            mounts: self.plan_mounts(daemon, pool, &config)?,
         };
         let spec = plan::spec(&config, facts, mode)?;
         note_spec(&run_dir, &spec)?;

@@ -20,6 +20,7 @@ mod assets;
 mod change;
 mod copy;
 mod create;
+mod datasets;
 mod delete;
 mod enter;
 mod export;

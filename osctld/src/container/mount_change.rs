@@ -17,6 +17,8 @@ use super::{Container, Run, blocking};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
+use crate::pool::Pool;
+use crate::storage;
 use crate::store::{Objects, Stored};
 use crate::supervisor::finish_soon;
 
@@ -32,11 +34,17 @@ impl Container {
         kept.chain(registered).collect()
     }
 
+    /// All its mounts, registered ones too.
+    pub(super) fn all_mounts(&self) -> Vec<Mount> {
+        let seen = self.seen.lock();
+        let all = seen.config.mounts.iter().chain(&seen.registered);
+        all.cloned().collect()
+    }
+
     /// The mount on this place.
     fn mount_on(&self, place: &Mountpoint) -> Result<Mount, Error> {
-        let seen = self.seen.lock();
-        let mut all = seen.config.mounts.iter().chain(&seen.registered);
-        let found = all.find(|m| m.mountpoint == *place).cloned();
+        let mut all = self.all_mounts().into_iter();
+        let found = all.find(|m| m.mountpoint == *place);
         found.ok_or_else(|| {
             Error::not_found(format!(
                 "container {} has no mount on {place}",
@@ -46,11 +54,18 @@ impl Container {
     }
 
     /// What is mounted, on the host. Blocks.
-    fn find_source(&self, daemon: &Daemon, mount: &Mount) -> Result<Found, Error> {
+    fn find_source(&self, daemon: &Daemon, pool: &Pool, mount: &Mount) -> Result<Found, Error> {
         match &mount.source {
             Source::Host(path) => mount_source::find(path, &mount.opts, &Protected::of(daemon)),
             Source::Tmpfs => Ok(Found::Tmpfs),
-            Source::Dataset(name) => Err(Error::not_found(format!("there is no dataset {name}"))),
+            Source::Dataset(name) => {
+                let ensured = pool.storage.ensure_dataset(self.id.as_str(), name.as_str());
+                ensured.map(Found::Dataset).map_err(|e| match e {
+                    storage::Error::NoDataset { .. } => Error::not_found(e.to_string()),
+                    storage::Error::Unsupported(why) => Error::unsupported(why),
+                    e => Error::backend(format!("cannot mount dataset {name}"), e),
+                })
+            }
             Source::Unknown => Err(Error::state(format!(
                 "what is mounted on {} is not known: it was registered without --fs",
                 mount.mountpoint
@@ -65,12 +80,13 @@ impl Container {
     pub(super) fn plan_mounts(
         &self,
         daemon: &Daemon,
+        pool: &Pool,
         config: &Config,
     ) -> Result<Vec<spec::Mount>, Error> {
         let wanted = config.mounts.iter().filter(|m| m.automount).cloned();
         let mut planned = Vec::new();
         for mount in mount::in_order(wanted.collect()) {
-            match self.find_source(daemon, &mount) {
+            match self.find_source(daemon, pool, &mount) {
                 Ok(found) => planned.push(mount.spec(found, Time::Start)),
                 Err(e) if mount.opts.is_optional() => {
                     let (at, why) = (&mount.mountpoint, e.chain());
@@ -89,8 +105,12 @@ impl Container {
     /// mounted in what runs. Then all is as it was.
     pub async fn add_mount(self: &Arc<Self>, mount: Mount) -> Result<(), Error> {
         let _hold = self.hold_mounts("ct mounts new")?;
-        let (daemon, _pool) = self.home()?;
-        let found = self.found(&daemon, &mount).await?;
+        self.add_mount_held(mount).await
+    }
+
+    /// As [`Container::add_mount`], for who holds it.
+    pub(super) async fn add_mount_held(self: &Arc<Self>, mount: Mount) -> Result<(), Error> {
+        let found = self.found(&mount).await?;
         let run = self.run().filter(|_| mount.automount);
         self.keep_mount(mount.clone()).await?;
         failpoint!("mounts.kept");
@@ -144,8 +164,7 @@ impl Container {
         let run = self.entered("mount something in")?;
         let _hold = self.hold("ct mounts activate")?;
         let mount = self.mount_on(place)?;
-        let (daemon, _pool) = self.home()?;
-        let found = self.found(&daemon, &mount).await?;
+        let found = self.found(&mount).await?;
         self.mount_live(&run, &mount, found).await
     }
 
@@ -176,21 +195,16 @@ impl Container {
     /// Why one can't be unmounted; those that could are removed.
     pub async fn clear_mounts(self: &Arc<Self>) -> Result<(), Error> {
         let _hold = self.hold_mounts("ct mounts clear")?;
-        let all = {
-            let seen = self.seen.lock();
-            let all = seen.config.mounts.iter().chain(&seen.registered);
-            all.cloned().collect()
-        };
         let mut done = Ok(());
         // What is in another one's place first.
-        for mount in mount::in_order(all).iter().rev() {
+        for mount in mount::in_order(self.all_mounts()).iter().rev() {
             done = done.and(self.remove_mount(&mount.mountpoint).await);
         }
         done
     }
 
     /// Takes it to change its mounts: those of one that runs are changed as well.
-    fn hold_mounts(self: &Arc<Self>, name: &'static str) -> Result<super::Hold, Error> {
+    pub(super) fn hold_mounts(self: &Arc<Self>, name: &'static str) -> Result<super::Hold, Error> {
         self.judge(Request::Configure, "configure")?;
         let hold = self.hold(name)?;
         if self.run().is_some() {
@@ -199,7 +213,7 @@ impl Container {
         Ok(hold)
     }
 
-    async fn remove_mount(self: &Arc<Self>, place: &Mountpoint) -> Result<(), Error> {
+    pub(super) async fn remove_mount(self: &Arc<Self>, place: &Mountpoint) -> Result<(), Error> {
         if let Some(run) = self.run() {
             self.unmount_live(&run, place).await?;
         }
@@ -235,9 +249,14 @@ impl Container {
         }
     }
 
-    async fn found(self: &Arc<Self>, daemon: &Arc<Daemon>, mount: &Mount) -> Result<Found, Error> {
-        let (this, daemon, mount) = (Arc::clone(self), Arc::clone(daemon), mount.clone());
-        blocking(move || this.find_source(&daemon, &mount)).await
+    async fn found(self: &Arc<Self>, mount: &Mount) -> Result<Found, Error> {
+        let (daemon, pool) = self.home()?;
+        let (this, mount) = (Arc::clone(self), mount.clone());
+        blocking(move || {
+            let _gate = pool.enter()?;
+            this.find_source(&daemon, &pool, &mount)
+        })
+        .await
     }
 
     async fn mount_live(&self, run: &Run, mount: &Mount, found: Found) -> Result<(), Error> {

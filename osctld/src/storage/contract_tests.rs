@@ -1,6 +1,7 @@
 //! What every back end must do, as tests that run on each. With ZFS they need a dataset to test in,
 //! which `OSCTL_TEST_DATASET` names; each test has a pool of its own below it.
 
+mod datasets;
 mod snapshots;
 
 use std::collections::BTreeSet;

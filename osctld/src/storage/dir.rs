@@ -12,6 +12,7 @@
 //! All of it is accessible to root only, so that setuid programs and sockets of containers are out
 //! of the host users' reach.
 
+mod datasets;
 mod images;
 mod layout;
 mod snapshots;

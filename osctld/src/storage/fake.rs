@@ -1,6 +1,7 @@
 //! A back end for tests: names live in memory, so that nothing depends on how `dir` lays out a
 //! pool, and any operation can be made to fail.
 
+mod datasets;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};

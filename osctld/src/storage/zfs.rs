@@ -15,6 +15,7 @@
 //! from them, and is made good whenever it is needed: ZFS itself mounts nothing of it.
 
 mod containers;
+mod datasets;
 mod images;
 mod layout;
 mod mounts;
@@ -39,14 +40,13 @@ use osctl_linux::zfs::{Value, Zfs};
 
 use self::mounts::Allow;
 use self::names::{Base, CT};
+use super::datasets::ROOTFS;
 use super::{
     Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id, text,
 };
 
 pub use property::{Installed, check, install, installed, uninstall};
 
-/// Directory in a dataset that a container sees.
-const ROOTFS: &str = "private";
 /// `canmount=noauto`, as the kernel numbers it: mounted by us only.
 const NOAUTO: u64 = 2;
 

@@ -133,6 +133,9 @@ const SNAPSHOTS: &[&str] = &[
     "rollback.dataset",
 ];
 
+/// Of datasets, which are on ZFS only: `tests/tests/vm/datasets.rs` walks through them.
+const DATASETS: &[&str] = &["dataset.made", "dataset.unmounted"];
+
 /// The fail points in the sources.
 fn in_sources(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -173,6 +176,7 @@ fn every_fail_point_in_the_sources_has_a_case() {
         MOUNTS,
         archives::EXPORT,
         archives::IMPORT,
+        DATASETS,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use osctl_api::Code;
 use osctl_api::container::State;
-use osctl_api::mounts::{Activate, Clear, Deactivate, Delete, List, Mount, New, Register};
+use osctl_api::mounts::{
+    Activate, Clear, DatasetDelete, DatasetList, DatasetNew, Deactivate, Delete, List, Mount,
+    MountDataset, New, Register,
+};
 use osctl_tests::canary::Canary;
 use osctl_tests::rootfs::ATTACKER;
 use osctl_tests::{Ct, Host, Rootfs, host, leaks, wait};
@@ -334,6 +337,31 @@ fn what_is_not_for_containers_is_refused() {
     assert_eq!(ct.state(), State::Stopped);
     ct.delete();
     other.delete();
+    host.assert_clean();
+}
+
+/// Datasets are on ZFS: see `tests/tests/vm/datasets.rs`.
+#[test]
+fn a_pool_in_a_directory_says_that_it_has_no_datasets() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    let one = json!({ "dataset": "var/lib" });
+    let why = [
+        refused(ct.try_json::<DatasetNew>(one.clone()), Code::Unsupported),
+        refused(ct.try_json::<DatasetList>(json!({})), Code::Unsupported),
+    ];
+    for why in why {
+        assert!(why.contains("pool of ZFS"), "{why}");
+    }
+    refused(ct.try_json::<DatasetDelete>(one), Code::NotFound);
+    let mount = json!({ "dataset": "var", "mountpoint": "/var" });
+    refused(ct.try_json::<MountDataset>(mount), Code::Unsupported);
+    for bad in ["private", "../x", "a//b", "-r", "a@b", "%", ""] {
+        let out = host.try_osctl(&["ct", "dataset", "new", "web1", "--", bad]);
+        assert_eq!(out.status.code(), Some(2), "{bad:?}");
+    }
+    assert!(mounts(&ct).is_empty());
+    ct.delete();
     host.assert_clean();
 }
 

@@ -10,6 +10,7 @@ mod boot;
 mod containers;
 mod copies;
 mod daemon;
+mod datasets;
 mod lab;
 mod pools;
 mod runner;

@@ -10,6 +10,7 @@ use crate::tree::{Node, Verb, group as noun, verb};
 
 mod access;
 mod archive;
+mod dataset;
 mod devices;
 mod enter;
 mod files;
@@ -103,6 +104,11 @@ pub const NODES: &[Node] = &[
             verb::<container::DevicesChmod>(&["chmod"]),
             verb::<devices::Replace>(&["replace"]),
         ],
+    ),
+    noun(
+        &["dataset"],
+        "Manage datasets of a container",
+        dataset::NODES,
     ),
     noun(
         &["mounts"],

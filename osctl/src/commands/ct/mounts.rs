@@ -1,6 +1,6 @@
 //! `osctl ct mounts`.
 
-use osctl_api::mounts::{self, MountOptions, MountType, Mountpoint};
+use osctl_api::mounts::{self, DatasetName, MountOptions, MountType, Mountpoint};
 use osctl_api::names::Ref;
 
 use crate::commands::tables;
@@ -13,6 +13,7 @@ use crate::tree::{Node, Verb, verb};
 pub const NODES: &[Node] = &[
     verb::<Ls>(&["ls", "list"]),
     verb::<New>(&["new", "create"]),
+    verb::<Dataset>(&["dataset"]),
     verb::<mounts::Register>(&["register", "reg"]),
     verb::<mounts::Activate>(&["activate"]),
     verb::<mounts::Deactivate>(&["deactivate"]),
@@ -113,6 +114,42 @@ impl Verb for New {
             mountpoint: self.mountpoint,
             kind: self.kind,
             opts: self.opts,
+            automount: !self.automount.no_automount,
+        })
+    }
+}
+
+/// Mount a dataset of a container in it
+///
+/// It goes where the container goes. Its ids are the container's.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Dataset {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    id: Ref,
+    /// The dataset, by its name in the container, such as `var/lib`
+    dataset: DatasetName,
+    /// Where in the container
+    mountpoint: Mountpoint,
+    /// Nothing can be written to it
+    #[arg(long, visible_alias = "ro", overrides_with = "read_write")]
+    read_only: bool,
+    /// It can be written to (this is the default)
+    #[arg(long, visible_alias = "rw", overrides_with = "read_only")]
+    read_write: bool,
+    #[command(flatten)]
+    automount: Automount,
+}
+
+impl Verb for Dataset {
+    fn run(self, cx: &mut Context) -> Outcome {
+        let id = cx.on_pool(self.id);
+        cx.done(&mounts::MountDataset {
+            id,
+            dataset: self.dataset,
+            mountpoint: self.mountpoint,
+            read_only: self.read_only,
             automount: !self.automount.no_automount,
         })
     }

@@ -177,15 +177,13 @@ impl ZfsStorage {
             "list",
             "-Hp",
             "-r",
-            "-d",
-            "1",
             "-t",
             "filesystem",
             "-o",
             "name,used,referenced,refquota",
             &parent,
         ])?;
-        Ok(rows.iter().filter_map(|row| space(&parent, row)).collect())
+        Ok(sums(rows.iter().filter_map(|row| space(&parent, row))))
     }
 
     pub(super) fn container_usage(&self, id: &str) -> Result<u64> {
@@ -209,12 +207,17 @@ impl ZfsStorage {
     }
 }
 
-/// What one row of `name,used,referenced,refquota` says of a container below `parent`.
-fn space(parent: &str, row: &program::Row) -> Option<(String, Space)> {
+/// What one row of `name,used,referenced,refquota` says of a dataset below `parent`: of which
+/// container it is, and whether it is that one's own.
+fn space(parent: &str, row: &program::Row) -> Option<(String, bool, Space)> {
     let [name, used, referenced, quota] = row.as_slice() else {
         return None;
     };
-    let id = name.strip_prefix(parent)?.strip_prefix('/')?;
+    let name = name.strip_prefix(parent)?.strip_prefix('/')?;
+    let (id, is_own) = match name.split_once('/') {
+        Some((id, _)) => (id, false),
+        None => (name, true),
+    };
     check_id(id).ok()?;
     let space = Space {
         used: program::number(used)?,
@@ -222,7 +225,20 @@ fn space(parent: &str, row: &program::Row) -> Option<(String, Space)> {
         // With -p, no quota is told as 0.
         quota: program::number(quota).filter(|bytes| *bytes > 0),
     };
-    Some((id.to_owned(), space))
+    Some((id.to_owned(), is_own, space))
+}
+
+/// What each container takes: what is in its own dataset counts as used by that already.
+fn sums(rows: impl Iterator<Item = (String, bool, Space)>) -> BTreeMap<String, Space> {
+    let mut all = BTreeMap::<String, Space>::new();
+    for (id, is_own, space) in rows {
+        let sum = all.entry(id).or_default();
+        sum.referenced += space.referenced;
+        if is_own {
+            (sum.used, sum.quota) = (space.used, space.quota);
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -233,14 +249,23 @@ mod tests {
     fn rows_of_containers() {
         let row = |text: &str| text.split('\t').map(str::to_owned).collect::<Vec<_>>();
         let found = space("t/ct", &row("t/ct/web1\t98304\t123456\t0"));
-        let (id, found) = found.unwrap();
+        let (id, is_own, found) = found.unwrap();
+        assert!(is_own);
         assert_eq!(id, "web1");
         assert_eq!(
             (found.used, found.referenced, found.quota),
             (98304, 123_456, None)
         );
         let bounded = space("t/ct", &row("t/ct/a\t1\t2\t1073741824")).unwrap();
-        assert_eq!(bounded.1.quota, Some(1 << 30));
+        assert_eq!(bounded.2.quota, Some(1 << 30));
+        let rows = [
+            "t/ct/a\t9\t2\t8",
+            "t/ct/a/b\t4\t4\t0",
+            "t/ct/a/b/c\t3\t1\t5",
+        ];
+        let sums = sums(rows.iter().filter_map(|text| space("t/ct", &row(text))));
+        let a = sums["a"];
+        assert_eq!((a.used, a.referenced, a.quota), (9, 7, Some(8)));
         for other in [
             "t/ct\t1\t2\t0",
             "t/ct/new.a.1-2\t1\t2\t0",

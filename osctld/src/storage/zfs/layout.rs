@@ -147,7 +147,8 @@ impl ZfsStorage {
                 _ => {}
             }
         }
-        for mount in inner.into_iter().chain(outer) {
+        // What is in another one first.
+        for mount in inner.into_iter().rev().chain(outer) {
             if let Err(e) = mounts::detach(&mount.path) {
                 tracing::warn!("{}", crate::storage::text(&e));
             }

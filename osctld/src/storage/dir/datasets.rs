@@ -1,0 +1,26 @@
+//! Datasets: a directory has none, and says so.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::DirStorage;
+use crate::storage::datasets::{Datasets, NONE, check};
+use crate::storage::{Result, Space};
+
+impl Datasets for DirStorage {
+    fn create_dataset(&self, _id: &str, dataset: &str) -> Result<()> {
+        check(dataset).and(Err(NONE))
+    }
+
+    fn discard_dataset(&self, _id: &str, dataset: &str) -> Result<()> {
+        check(dataset).and(Err(NONE))
+    }
+
+    fn ensure_dataset(&self, _id: &str, dataset: &str) -> Result<PathBuf> {
+        check(dataset).and(Err(NONE))
+    }
+
+    fn dataset_space(&self, _id: &str) -> Result<BTreeMap<String, Space>> {
+        Err(NONE)
+    }
+}
