@@ -36,3 +36,39 @@ pub struct Copy {
     #[serde(default)]
     pub no_netifs: bool,
 }
+
+/// Put a new root file system in the place of a container's
+///
+/// Its configuration, id map, addresses and quota stay, and so do datasets below its own. Everything
+/// else that is in it is deleted: the new files are unpacked beside the old ones, then put in their
+/// place.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct Reinstall {
+    /// Id of the container, which must be stopped
+    #[arg(value_name = "CTID")]
+    pub id: Ref,
+    /// Image archive, plain or compressed root tarball, or directory on the host, as an absolute path
+    #[arg(long, value_name = "PATH")]
+    pub from_archive: String,
+    /// Distribution, when the image does not tell or tells wrong
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<String>,
+    /// Version of the distribution
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Architecture, as `uname -m` says
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// Delete the container's snapshots, which go with its old files; without, one that has any is
+    /// refused
+    #[arg(short, long)]
+    #[serde(default)]
+    pub remove_snapshots: bool,
+    /// Stop a running container first
+    #[arg(short, long)]
+    #[serde(default)]
+    pub force: bool,
+}

@@ -123,6 +123,7 @@ macro_rules! for_each_method {
             ContainerExport, $crate::archive::Export, $crate::archive::Exported, Admin, Progress;
             ContainerImport, $crate::archive::Import, $crate::archive::Imported, Admin, Progress;
             ContainerCopy, $crate::copies::Copy, $crate::container::Container, Admin, Progress;
+            ContainerReinstall, $crate::copies::Reinstall, $crate::daemon::Done, Admin, Progress;
             ContainerMove, $crate::container::Move, $crate::daemon::Done, Admin, Progress;
             ContainerChown, $crate::container::Chown, $crate::daemon::Done, Admin, Once;
             ContainerChgrp, $crate::container::Chgrp, $crate::daemon::Done, Admin, Once;

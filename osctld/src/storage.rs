@@ -292,6 +292,27 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
     /// Gives a container's data another id.
     fn rename(&self, from: &str, to: &str) -> Result<()>;
 
+    /// Gives a container the data of a new one, `with`, and moves its own to the trash; datasets
+    /// below its own stay. Begun, it is gone on with by asking for the same again, also when it was
+    /// done.
+    fn replace(&self, id: &str, with: &str) -> Result<()> {
+        if self.exists(with)? {
+            if self.exists(id)? {
+                self.hand_datasets(id, with)?;
+                self.trash(id)?;
+            }
+            crate::failpoint!("storage.replacing");
+            self.rename(with, id)?;
+        }
+        self.complete(id)
+    }
+
+    /// Moves the datasets below a container's own to those of another one; a back end without such
+    /// datasets has nothing to do.
+    fn hand_datasets(&self, _from: &str, _to: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Moves a container's data to the trash: at once, whatever their size.
     fn trash(&self, id: &str) -> Result<()>;
 
@@ -402,6 +423,12 @@ fn unique() -> String {
         .unwrap_or_default();
     let random = RandomState::new().hash_one(std::process::id());
     format!("{}-{random:016x}", now.as_secs())
+}
+
+/// A name for data that are to take the place of a container's.
+pub fn fresh_id(id: &str) -> String {
+    let short: String = id.chars().take(48).collect();
+    format!("{short}-{}", unique())
 }
 
 /// When something got a name of [`unique`] in the trash: `NAME.SECONDS-RANDOM`, or with a dash.

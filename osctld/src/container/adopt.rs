@@ -20,7 +20,7 @@ use super::mount_change::registered;
 use super::netifs::Planned;
 use super::plan::Mode;
 use super::verdict::Request;
-use super::{Container, Pending, Run, blocking, relocate, watch};
+use super::{Container, Pending, Run, blocking, reinstall, relocate, watch};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::{self, Parents};
@@ -140,6 +140,7 @@ fn recover(pool: &Pool) -> Found {
         }
     }
     finish_renames(pool, &mut configs);
+    reinstall::finish_replacements(pool, &mut configs);
     let known: BTreeSet<&str> = configs
         .iter()
         .map(|(id, ..)| id.as_str())

@@ -95,12 +95,38 @@ pub struct Config {
     /// Its new id, while it is being renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<Name>,
+    /// What takes the place of its data, while it is being reinstalled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Replacement>,
     /// Where it goes, while it is being moved to another pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub going_to: Option<Elsewhere>,
     /// Where it may still be found, while it is being moved from another pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub came_from: Option<Elsewhere>,
+}
+
+/// Data that take the place of a container's, and what runs in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// By which name the pool's storage knows them.
+    pub data: String,
+    /// Distribution.
+    pub distribution: String,
+    /// Version of the distribution.
+    pub version: String,
+    /// Architecture.
+    pub arch: String,
+}
+
+impl Replacement {
+    /// Notes that they are in place.
+    pub fn apply(&self, config: &mut Config) {
+        config.distribution.clone_from(&self.distribution);
+        config.version.clone_from(&self.version);
+        config.arch.clone_from(&self.arch);
+        config.replacement = None;
+    }
 }
 
 /// A container of another pool.
@@ -145,9 +171,19 @@ impl Config {
             snapshots: None,
             attrs: BTreeMap::new(),
             moving_to: None,
+            replacement: None,
             going_to: None,
             came_from: None,
         }
+    }
+
+    /// Forgets what is being done to the container: that is no matter of another one which is made
+    /// after it.
+    pub fn forget_operations(&mut self) {
+        self.moving_to = None;
+        self.replacement = None;
+        self.going_to = None;
+        self.came_from = None;
     }
 
     /// Init and its arguments.

@@ -111,7 +111,7 @@ impl Container {
     ) -> Result<Arc<Container>, Error> {
         let mut placeholder = (*self.config()).clone();
         placeholder.netifs.clear();
-        placeholder.moving_to = None;
+        placeholder.forget_operations();
         placeholder.user = new.clone();
         if let Some(group) = group {
             placeholder.group = group.clone();
@@ -250,7 +250,7 @@ impl Container {
         let _ = self.transfer(pool, target, new, forget).await;
     }
 
-    /// Gives the new data their quota and configuration; without, nothing is left of them.
+    /// Gives the new data their quota, hooks and configuration; without, nothing is left of them.
     pub(super) async fn keep_as(
         self: &Arc<Self>,
         pool: &Arc<Pool>,
@@ -258,15 +258,19 @@ impl Container {
         config: &Config,
     ) -> Result<(), Error> {
         let (config, place) = (config.clone(), (Arc::clone(new), Arc::clone(target)));
+        let (from, old) = (Arc::clone(pool), self.id.clone());
         self.transfer(pool, target, new, move |t| {
             let (new, target) = place;
             let kept = keep_quota(t)
                 .and_then(|()| config.check())
+                .and_then(|()| target.write_new_hooks(&new.id, &from.read_hooks(&old)?))
                 .and_then(|()| target.save_container(&new.id, &config, 1));
             if let Err(error) = kept {
+                target.remove_new_hooks(&new.id);
                 discard(&target, &new.id);
                 return Err(error);
             }
+            target.accept_hooks(&new.id);
             complete(&target, &new.id);
             Ok(())
         })
@@ -303,7 +307,7 @@ pub(super) fn copied_config(
     let mut config = original.clone();
     config.user = user;
     config.group = group;
-    config.moving_to = None;
+    config.forget_operations();
     config.netifs = match no_netifs {
         true => Vec::new(),
         false => original

@@ -39,6 +39,7 @@ mod netif_live;
 mod netifs;
 mod processes;
 mod registry;
+mod reinstall;
 mod relocate;
 mod schedule;
 mod settings;

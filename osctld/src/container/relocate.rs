@@ -49,6 +49,7 @@ impl Container {
         self.judge(Request::Export, "move")?;
         let (daemon, pool) = self.home()?;
         let (_gate, _target) = (pool.enter()?, target.enter()?);
+        self.check_stays()?;
         self.check_can_stop(false, "move")?;
         let moved = self.stage_as(&daemon, target, &params.new_id.name, params.group.as_ref())?;
         let moved_hold = moved.hold("ct mv")?;
@@ -119,6 +120,7 @@ impl Container {
         carried?;
         failpoint!("move.data");
         let mut config = (*self.config()).clone();
+        config.forget_operations();
         config.user = user;
         config.group = moved.group();
         config.came_from = Some(self.as_elsewhere());

@@ -2,6 +2,7 @@
 
 use osctl_api::container::Container;
 use osctl_api::copies as api;
+use osctl_api::daemon::Done;
 
 use super::{Context, Handle};
 use crate::container::Audience;
@@ -23,5 +24,13 @@ impl Handle for api::Copy {
         let (target, audience) = (cx.daemon.pool(pool)?, cx.audience());
         let copy = container.copy(&target, self, audience).await?;
         Ok(copy.info(&cx.daemon, &target, None))
+    }
+}
+
+impl Handle for api::Reinstall {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let audience = cx.audience();
+        cx.container(&self.id)?.reinstall(self, audience).await?;
+        Ok(Done {})
     }
 }

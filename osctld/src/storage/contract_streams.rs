@@ -28,7 +28,7 @@ fn bytes(mut file: File) -> Vec<u8> {
 }
 
 fn sh(script: &str) -> Vec<u8> {
-    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    let output = Command::new("bash").args(["-ec", script]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {said}");
     output.stdout

@@ -174,6 +174,10 @@ impl Storage for ZfsStorage {
         self.rename_container(from, to)
     }
 
+    fn hand_datasets(&self, from: &str, to: &str) -> Result<()> {
+        self.move_children(from, to)
+    }
+
     fn trash(&self, id: &str) -> Result<()> {
         self.answers()?;
         check_id(id)?;

@@ -201,3 +201,94 @@ fn what_is_moved_within_its_pool_keeps_its_user() {
     host.ct("web2").delete();
     host.assert_clean();
 }
+
+#[test]
+fn a_reinstalled_container_keeps_all_but_its_files() {
+    let host = osctl_tests::networked_host!();
+    let web1 = original(&host);
+    let (before, mac) = (web1.show(), netif(&host, "web1")["hwaddr"].clone());
+    let image = host.path("fresh.tar");
+    let fresh = Rootfs::minimal().file("fresh", 0o644, b"new");
+    fresh.write(&image);
+    let image = image.display().to_string();
+    let reinstall = [
+        "ct",
+        "reinstall",
+        "web1",
+        "--from-archive",
+        &image,
+        "--version",
+        "2",
+    ];
+    assert!(!host.try_osctl(&reinstall).status.success(), "it runs");
+    // An image that can't be used: as it was.
+    host.osctl(&["ct", "stop", "web1"]);
+    let none = ["ct", "reinstall", "web1", "--from-archive", "/none"];
+    assert!(!host.try_osctl(&none).status.success());
+    assert_eq!(text(&web1), "of web1");
+    web1.start();
+    host.osctl(&[&reinstall[..], &["--force"]].concat());
+    assert_eq!(web1.state(), State::Stopped);
+    web1.start();
+    let look = web1.sh("cat /fresh; ls /mine 2>/dev/null; stat -c %u /fresh");
+    assert_eq!(look, "new0\n");
+    let after = web1.show();
+    assert_eq!((&after.attrs, &after.user), (&before.attrs, &before.user));
+    assert_eq!(
+        (&after.uid_map, &after.memory_limit),
+        (&before.uid_map, &before.memory_limit)
+    );
+    assert_eq!(
+        (after.version.as_str(), after.distribution),
+        ("2", before.distribution)
+    );
+    assert_eq!(netif(&host, "web1")["hwaddr"], mac);
+    host.assert_clean();
+    web1.kill();
+    web1.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn what_was_left_behind_is_collected() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    let dir = host.pool_dir("tank");
+    let left = dir.join("ct/.new-web2-1-2");
+    fs::create_dir_all(left.join("private/etc")).unwrap();
+    let notes = host.osctl(&["garbage-collector", "prune"]);
+    assert!(notes.contains("tank: discarded .new-web2-1-2"), "{notes}");
+    assert!(!left.exists());
+    assert_eq!(host.osctl(&["garbage-collector", "prune", "tank"]), "");
+    // What can't be removed says why it waits.
+    let busy = dir.join("trash/web3-1700000000-0f");
+    fs::create_dir(&busy).unwrap();
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), &busy, Some("tmpfs"), flags, None::<&str>).unwrap();
+    host.osctl(&["trash-bin", "prune"]);
+    let listed = osctl_tests::wait::find(osctl_tests::wait::SOON, || {
+        let listed = host.osctl(&["--parsable", "trash-bin", "ls", "-H"]);
+        listed.contains("web3-1700000000-0f").then_some(listed)
+    });
+    nix::mount::umount(&busy).unwrap();
+    let listed = listed.unwrap();
+    assert!(
+        listed.contains("1700000000") && listed.starts_with("tank"),
+        "{listed}"
+    );
+    host.osctl(&["trash-bin", "prune", "tank"]);
+    let empty = osctl_tests::wait::find(osctl_tests::wait::SOON, || {
+        host.osctl(&["trash-bin", "ls", "-H"])
+            .is_empty()
+            .then_some(())
+    });
+    assert!(empty.is_some());
+    assert!(
+        !host
+            .try_osctl(&["trash-bin", "ls", "none"])
+            .status
+            .success()
+    );
+    ct.delete();
+    host.assert_clean();
+}

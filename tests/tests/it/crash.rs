@@ -115,6 +115,18 @@ const MOVE: &[&str] = &[
     "store.sync-dir",
     "store.marked",
 ];
+const REINSTALL: &[&str] = &[
+    "reinstall.made",
+    "reinstall.marked",
+    "reinstall.replaced",
+    "storage.replacing",
+    "storage.populated",
+    "storage.created",
+    "storage.trashed",
+    "store.write",
+    "store.rename",
+    "store.sync-dir",
+];
 /// Of moves between pools of ZFS, which are tested on a host that has it.
 const STREAMS: &[&str] = &["move.base"];
 const INSTALL: &[&str] = &[
@@ -171,6 +183,7 @@ fn every_fail_point_in_the_sources_has_a_case() {
         COPY,
         MOVE,
         STREAMS,
+        REINSTALL,
         INSTALL,
         SNAPSHOTS,
         MOUNTS,
@@ -553,6 +566,43 @@ fn a_daemon_that_dies_while_it_renames_leaves_one_of_the_two_names() {
             assert_eq!(names.len(), 1, "{at}: {names:?}");
             let ct = host.ct(names[0]);
             assert_eq!(ct.show().attrs["a:b"], "kept", "{at}");
+            works(&ct, at);
+        },
+    );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_reinstalls_leaves_the_old_files_or_the_new_ones() {
+    dies_at(
+        REINSTALL,
+        |host| {
+            remove_all(host, &["new"]);
+            let ct = host.new_ct("new");
+            ct.set(json!({ "attrs": { "a:b": "kept" } }));
+            std::fs::write(ct.rootfs().join("old"), "").unwrap();
+        },
+        |host| {
+            let tree = host.path("tree");
+            if !tree.exists() {
+                let made = Rootfs::minimal().file("fresh", 0o644, b"");
+                made.write(&host.path("fresh.tar"));
+                std::fs::create_dir(&tree).unwrap();
+                let mut unpack = std::process::Command::new("tar");
+                unpack
+                    .arg("-xpf")
+                    .arg(host.path("fresh.tar"))
+                    .arg("-C")
+                    .arg(&tree);
+                assert!(unpack.status().unwrap().success());
+            }
+            let call = json!({ "id": "new", "from_archive": tree });
+            host.try_json::<osctl_api::copies::Reinstall>(call).is_ok()
+        },
+        |host, at| {
+            let ct = host.ct("new");
+            assert_eq!(ct.show().attrs["a:b"], "kept", "{at}");
+            let has = |name: &str| ct.rootfs().join(name).exists();
+            assert_ne!(has("old"), has("fresh"), "{at}");
             works(&ct, at);
         },
     );

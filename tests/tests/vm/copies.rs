@@ -55,7 +55,7 @@ fn copies_and_moves_travel_as_streams() {
     let new = "osctl ct new --from-archive /tmp/minimal.tar";
     says(
         host,
-        &format!("{new} --quota 1g web1 && osctl ct start web1"),
+        &format!("{new} --quota 1g tank:web1 && osctl ct start web1"),
     );
     let write = "osctl ct exec web1 /bin/busybox sh -c 'echo mine > /mine; chown 7:8 /mine'";
     says(host, write);
@@ -155,7 +155,7 @@ fn a_move_that_is_cut_off_is_undone_or_finished() {
     says(
         host,
         &format!(
-            "osctl ct new --from-archive /tmp/minimal.tar web1 && osctl ct start web1 &&
+            "osctl ct new --from-archive /tmp/minimal.tar tank:web1 && osctl ct start web1 &&
              osctl ct exec web1 /bin/busybox sh -c '{fill}' 2>/dev/null"
         ),
     );

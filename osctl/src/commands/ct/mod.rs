@@ -36,6 +36,7 @@ pub const NODES: &[Node] = &[
     verb::<container::Move>(&["mv", "move"]),
     verb::<archive::Export>(&["export"]),
     verb::<archive::Import>(&["import"]),
+    verb::<copies::Reinstall>(&["reinstall"]),
     verb::<container::Chown>(&["chown"]),
     verb::<container::Chgrp>(&["chgrp"]),
     verb::<power::Start>(&["start"]),
@@ -156,6 +157,14 @@ impl Verb for container::Delete {
 impl Verb for container::Move {
     fn run(mut self, cx: &mut Context) -> Outcome {
         self.id = cx.on_pool(self.id);
+        cx.progress_done(&self)
+    }
+}
+
+impl Verb for copies::Reinstall {
+    fn run(mut self, cx: &mut Context) -> Outcome {
+        self.id = cx.on_pool(self.id);
+        self.from_archive = absolute(&self.from_archive)?;
         cx.progress_done(&self)
     }
 }

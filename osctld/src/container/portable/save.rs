@@ -85,6 +85,7 @@ pub(super) fn container(config: &Config, quota: Option<u64>) -> Result<yml::Cont
         attrs,
         // Never while it is exported.
         moving_to: _,
+        replacement: _,
         going_to: _,
         came_from: _,
     } = config;

@@ -151,6 +151,24 @@ impl ZfsStorage {
         self.unmark(from)
     }
 
+    /// Moves the datasets below a container's own to another one's.
+    pub(super) fn move_children(&self, from: &str, to: &str) -> Result<()> {
+        let (source, target) = (self.base.container(from)?, self.base.container(to)?);
+        let below = format!("{source}/");
+        let mut mounted = mounts::all()?;
+        mounted.retain(|mount| mount.dataset.starts_with(&below));
+        // The innermost was mounted last.
+        for mount in mounted.iter().rev() {
+            mounts::detach(&mount.path)?;
+        }
+        for child in self.children(&format!("{CT}/{from}"))? {
+            let (old, new) = (format!("{source}/{child}"), format!("{target}/{child}"));
+            let renamed = self.zfs.rename(&old, &new);
+            renamed.map_err(failed("move", old))?;
+        }
+        Ok(())
+    }
+
     /// Names of the file systems right below a dataset of the pool.
     pub(super) fn children(&self, relative: &str) -> Result<Vec<String>> {
         let parent = self.base.below(relative);
