@@ -57,6 +57,12 @@ in
     fsType = "tmpfs";
     options = [ "size=1m" ];
   };
+  # From a server that the test starts.
+  fileSystems."/mnt/nfs" = {
+    device = "127.0.0.1:/";
+    fsType = "nfs4";
+    options = [ "noauto" ];
+  };
   nix = {
     enable = true;
     nrBuildUsers = 2;

@@ -45,6 +45,8 @@ let
     "kmod"
     "less"
     "lxcfs"
+    # With programs of NFS, at least mount.nfs.
+    "nfs-utils"
     "nftables"
     "nix"
     "openssh"

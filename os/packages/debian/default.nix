@@ -108,6 +108,10 @@ let
     kmod = deb "kmod";
     less = deb "less";
     lxcfs = deb "lxcfs";
+    nfs-utils = builders.symlinkJoin {
+      name = "nfs-utils";
+      paths = map deb [ "nfs-common" "nfs-kernel-server" ];
+    };
     nftables = deb "nftables";
     nix = deb "nix-bin";
     openssh = builders.symlinkJoin {

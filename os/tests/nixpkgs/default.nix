@@ -8,7 +8,7 @@ let
   text = name: content: nothing name { inherit content; };
   names = [
     "apparmor-parser" "bash" "bird2" "busybox" "cacert" "chrony" "coreutils" "cpio" "curl" "diffutils" "dnsmasq" "e2fsprogs" "findutils"
-    "gawk" "gnugrep" "gnused" "gnutar" "gzip" "hostname-debian" "iana-etc" "iproute2" "iputils" "jq" "kmod" "less" "lxcfs" "nftables" "nix"
+    "gawk" "gnugrep" "gnused" "gnutar" "gzip" "hostname-debian" "iana-etc" "iproute2" "iputils" "jq" "kmod" "less" "lxcfs" "nfs-utils" "nftables" "nix"
     "openssh" "procps" "prometheus-node-exporter" "psmisc" "rsyslog" "runit" "squashfsTools" "util-linux" "xz" "zstd"
   ];
 in

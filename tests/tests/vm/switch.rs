@@ -222,10 +222,25 @@ fn lxcfs(host: &mut Machine) {
         .ok();
 }
 
-/// What the configuration mounts.
+/// What the configuration mounts, from this host and from a server of NFS.
 fn mounts(host: &mut Machine) {
     host.sh("sv -w 60 start filesystems && [ $(findmnt -no FSTYPE,SIZE /mnt/scratch | tr -d ' ') = tmpfs1M ]")
         .ok();
+    // A server on the same host: without the time that clients have to come back.
+    host.sh("modprobe nfsd && mount -t nfsd nfsd /proc/fs/nfsd &&
+        echo 10 > /proc/fs/nfsd/nfsv4gracetime && mkdir -p /srv/shared && touch /etc/exports /var/lib/nfs/etab && echo far > /srv/shared/f &&
+        exportfs -o rw,fsid=0,no_root_squash,insecure 127.0.0.1:/srv/shared &&
+        rpc.nfsd --no-nfs-version 3 1 && rpc.mountd --no-nfs-version 3")
+        .ok();
+    host.sh(
+        "mount /mnt/nfs && grep -q far /mnt/nfs/f && echo near > /mnt/nfs/g && sync -f /mnt/nfs/g",
+    )
+    .ok();
+    assert_eq!(host.sh("findmnt -no FSTYPE /mnt/nfs").ok().text(), "nfs4");
+    host.sh(
+        "grep -q near /srv/shared/g && umount /mnt/nfs && rpc.nfsd 0 && kill $(pidof rpc.mountd)",
+    )
+    .ok();
 }
 
 /// Nix knows what the host has booted with, and builds for everybody as others,
