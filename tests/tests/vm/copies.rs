@@ -63,7 +63,7 @@ fn copies_and_moves_travel_as_streams() {
     says(
         host,
         "zfs create -o canmount=noauto tank/ct/web1/data &&
-         mount -t zfs -o zfsutil tank/ct/web1/data /mnt && mkdir /mnt/private &&
+         mkdir -p /mnt && mount -t zfs -o zfsutil tank/ct/web1/data /mnt && mkdir /mnt/private &&
          echo below > /mnt/private/file && umount /mnt && zfs snapshot -r tank/ct/web1@kept",
     );
 
