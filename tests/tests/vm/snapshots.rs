@@ -5,6 +5,8 @@ use std::fs;
 use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Settings};
 
+use super::zfs::wait_for_trash;
+
 const PREPARE: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
     sfdisk -q /dev/vdb <<< 'label: gpt
 ,' && zpool create -O compression=off tank /dev/vdb1 && osctl pool install tank";
@@ -164,19 +166,11 @@ fn snapshots_are_made_read_and_returned_to() {
     says(host, "osctl ct del web1 && osctl ct start web2");
     assert_eq!(says(host, "osctl ct cat web2 /state"), "of web2");
     says(host, "osctl ct del --force web2");
-    wait_for_trash(host);
+    wait_for_trash(host, "tank");
     assert_eq!(
         says(host, "zfs list -Hrt snapshot -o name tank/ct tank/trash"),
         ""
     );
-}
-
-fn wait_for_trash(host: &mut Machine) {
-    let empty = "zfs list -Hro name tank/trash | wc -l";
-    let script = format!(
-        "for i in $(seq 120); do [ $({empty}) = 1 ] && exit; sleep 0.5; done; zfs list -r tank; exit 1"
-    );
-    host.sh(&script).ok();
 }
 
 #[test]
@@ -244,17 +238,20 @@ fn schedules_make_and_destroy_their_own() {
 }
 
 #[test]
-fn a_rollback_is_finished_after_the_daemon_died_in_it() {
+fn what_the_daemon_died_in_is_finished_or_undone() {
     let Some(mut host) = host() else {
         return;
     };
     let host = &mut host;
     says(host, "zfs create -o canmount=noauto tank/ct/web1/data");
-    for (point, undone) in [
-        ("snapshot.made", false),
-        ("rollback.marked", true),
-        ("rollback.destroyed", true),
-        ("rollback.dataset", true),
+    let rollback = "rollback --destroy-newer web1 one";
+    let (one, two, three) = (vec!["one"], vec!["one", "two"], vec!["one", "two", "three"]);
+    for (point, command, state, left) in [
+        ("snapshot.made", "new web1 three", "second", three),
+        ("snapshot.cloned", "clone web1 one web2", "second", two),
+        ("rollback.marked", rollback, "first", one.clone()),
+        ("rollback.destroyed", rollback, "first", one.clone()),
+        ("rollback.dataset", rollback, "first", one),
     ] {
         println!("dies at {point}");
         says(host, "osctl ct start web1");
@@ -274,23 +271,12 @@ fn a_rollback_is_finished_after_the_daemon_died_in_it() {
         let ready = "for i in $(seq 100); do osctl --json ping 2> /dev/null | grep -q '\"initialized\": *true' && exit; sleep 0.2; done; cat /tmp/log; exit 1";
         let start = format!("OSCTLD_FAILPOINT={point} osctld > /tmp/log 2>&1 &");
         says(host, &format!("{start} {ready}"));
-        let command = match undone {
-            true => "rollback --destroy-newer web1 one",
-            false => "new web1 three",
-        };
         fails(host, &format!("osctl ct snapshot {command}"));
         says(host, "sv -w 60 start osctld && osctl ct start web1");
-        let state = says(host, "osctl ct cat web1 /state");
-        match undone {
-            true => {
-                assert_eq!(state, "first", "{point}");
-                assert_eq!(names(host, "web1"), ["one"], "{point}");
-            }
-            false => {
-                assert_eq!(state, "second", "{point}");
-                assert_eq!(names(host, "web1"), ["one", "two", "three"], "{point}");
-            }
-        }
+        assert_eq!(says(host, "osctl ct cat web1 /state"), state, "{point}");
+        assert_eq!(names(host, "web1"), left, "{point}");
+        assert_eq!(says(host, "osctl ct ls -H -o id"), "web1", "{point}");
+        wait_for_trash(host, "tank");
         says(host, "osctl ct stop web1");
         // Somebody else's, whatever it is named.
         let all = says(
