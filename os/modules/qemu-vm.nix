@@ -18,7 +18,7 @@ let
     disk=''${NIX_DISK_IMAGE-$PWD/${name}.raw}
     disk_size=$((${toString cfg.diskSize} << 20))
     params=$(< ${dist}/kernel-params)
-    common=(-smp ${toString cfg.cores} -m ${toString cfg.memorySize} -no-reboot -nodefaults -kernel ${dist}/bzImage -initrd ${dist}/initrd)
+    common=(-m ${toString cfg.memorySize} -no-reboot -nodefaults -kernel ${dist}/bzImage -initrd ${dist}/initrd)
 
     # /dev/kvm is often there and unable to boot a kernel: whoever gets to stage 1 is believed.
     kvm_boots() {
@@ -35,12 +35,14 @@ let
       return $found
     }
     if kvm_boots; then
-      accelerated=(-accel kvm -cpu max)
+      accelerated=(-accel kvm -cpu max -smp ${toString cfg.cores})
     else
       echo "KVM boots no kernel here: the machine is emulated, and slower" >&2
       # All that QEMU can emulate but cmpxchg16b, whose flags QEMU 7.2 gets wrong:
       # the kernel's allocator, which uses it where it is there, brings it down.
-      accelerated=(-accel tcg -cpu max,-cx16)
+      # One processor: emulated ones, each in a thread, do not always see in time how the
+      # kernel changes code that another of them runs.
+      accelerated=(-accel tcg -cpu max,-cx16 -smp 1)
     fi
     if [ -n "$disk" ] && [ $disk_size -gt 0 ]; then
       # A file of holes, which takes as much space as is written to it.
@@ -58,7 +60,7 @@ in
 {
   options.virtualisation = {
     memorySize = mkOption { type = types.ints.positive; default = 2048; description = "Memory in MiB."; };
-    cores = mkOption { type = types.ints.positive; default = 2; description = "Processors."; };
+    cores = mkOption { type = types.ints.positive; default = 2; description = "Processors with KVM; an emulated machine has one."; };
     diskSize = mkOption {
       type = types.ints.unsigned;
       default = 8192;
