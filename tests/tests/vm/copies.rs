@@ -1,10 +1,9 @@
 //! Copies and moves with ZFS: streams between pools and within one, and files to and from a
 //! directory.
 
-use std::fs;
-
-use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Settings};
+
+use super::zfs::{push_image, says};
 
 /// Two pools of ZFS and one in a directory.
 const POOLS: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
@@ -19,16 +18,8 @@ fn host() -> Option<Machine> {
         prepare: POOLS.to_owned(),
         ..Settings::default()
     })?;
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("minimal.tar");
-    Rootfs::minimal().write(&image);
-    host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
+    push_image(&mut host);
     Some(host)
-}
-
-#[track_caller]
-fn says(host: &mut Machine, script: &str) -> String {
-    host.sh(script).ok().text()
 }
 
 #[track_caller]

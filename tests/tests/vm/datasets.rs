@@ -1,35 +1,18 @@
 //! Datasets of containers on ZFS: made, seen in the container, carried along, deleted; and what a
 //! daemon that dies in the middle leaves.
 
-use std::fs;
+use osctl_tests::vm::Machine;
 
-use osctl_tests::Rootfs;
-use osctl_tests::vm::{Machine, Settings};
+use super::zfs::{self, says};
 
-/// As those of `zfs`: there is no udev that would tell of a whole disk.
-const POOL: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
-    sfdisk -q /dev/vdb <<< 'label: gpt
-,' && zpool create -O compression=off tank /dev/vdb1 && osctl pool install tank";
-
+/// A host with a pool of ours and the container `web1`.
 fn host() -> Option<Machine> {
-    let mut host = Machine::ready(Settings {
-        disks: vec![3072],
-        prepare: POOL.to_owned(),
-        ..Settings::default()
-    })?;
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("minimal.tar");
-    Rootfs::minimal().write(&image);
-    host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
+    let mut host = zfs::host()?;
     says(
         &mut host,
         "osctl ct new --from-archive /tmp/minimal.tar web1",
     );
     Some(host)
-}
-
-fn says(host: &mut Machine, script: &str) -> String {
-    host.sh(script).ok().text()
 }
 
 fn words(text: &str) -> Vec<&str> {

@@ -1,44 +1,17 @@
 //! Snapshots of containers on ZFS: by hand, by schedule, with clones, and when the daemon dies.
 
-use std::fs;
+use osctl_tests::vm::Machine;
 
-use osctl_tests::Rootfs;
-use osctl_tests::vm::{Machine, Settings};
-
-use super::zfs::wait_for_trash;
-
-const PREPARE: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
-    sfdisk -q /dev/vdb <<< 'label: gpt
-,' && zpool create -O compression=off tank /dev/vdb1 && osctl pool install tank";
+use super::zfs::{self, fails, says, wait_for_trash};
 
 /// A host with a pool of ours and the container `web1`.
 fn host() -> Option<Machine> {
-    let settings = Settings {
-        disks: vec![3072],
-        prepare: PREPARE.to_owned(),
-        ..Settings::default()
-    };
-    let mut host = Machine::ready(settings)?;
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("minimal.tar");
-    Rootfs::minimal().write(&image);
-    host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
+    let mut host = zfs::host()?;
     says(
         &mut host,
         "osctl ct new --from-archive /tmp/minimal.tar web1",
     );
     Some(host)
-}
-
-fn says(host: &mut Machine, script: &str) -> String {
-    host.sh(script).ok().text()
-}
-
-/// What a command says that must fail.
-fn fails(host: &mut Machine, script: &str) -> String {
-    let output = host.sh(&format!("{script} 2>&1"));
-    assert_ne!(output.status, 0, "{script}: {}", output.text());
-    output.text()
 }
 
 fn names(host: &mut Machine, id: &str) -> Vec<String> {

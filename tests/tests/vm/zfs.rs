@@ -38,11 +38,21 @@ pub(super) fn push_image(host: &mut Machine) {
     host.push("/tmp/minimal.tar", 0o644, &fs::read(&image).unwrap());
 }
 
+#[track_caller]
 pub(super) fn says(host: &mut Machine, script: &str) -> String {
     host.sh(script).ok().text()
 }
 
+/// What a script says that must fail.
+#[track_caller]
+pub(super) fn fails(host: &mut Machine, script: &str) -> String {
+    let output = host.sh(&format!("{script} 2>&1"));
+    assert_ne!(output.status, 0, "{script}: {}", output.text());
+    output.text()
+}
+
 /// Waits until nothing is left in the trash.
+#[track_caller]
 pub(super) fn wait_for_trash(host: &mut Machine, pool: &str) {
     let script = format!(
         "for i in $(seq 120); do [ $(zfs list -Hro name {pool}/trash | wc -l) = 1 ] && exit
