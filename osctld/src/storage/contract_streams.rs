@@ -38,6 +38,11 @@ fn said(script: &str) -> String {
     String::from_utf8(sh(script)).unwrap().trim().to_owned()
 }
 
+/// Tells what is mounted of a pool, wherever; others' come and go.
+fn mounted(pool: &str) -> String {
+    format!("grep -E '^{pool}(/[^ ]*)? [^ ]+ zfs ' /proc/self/mounts | sort")
+}
+
 struct Test {
     pool: ZfsPool,
     zfs: &'static Zfs,
@@ -103,14 +108,7 @@ impl Test {
         let names = said(&format!("zfs list -Hrt all -o name {pool}/ct"));
         assert!(!names.contains(&trash));
         let marks = fs::read_dir(self.storage().path().join("ct/.new")).unwrap();
-        (
-            names,
-            format!(
-                "{} {}",
-                said("grep ' zfs ' /proc/self/mounts | sort"),
-                marks.count()
-            ),
-        )
+        (names, format!("{} {}", said(&mounted(pool)), marks.count()))
     }
 
     /// A stream that is not received leaves nothing.
@@ -314,12 +312,13 @@ fn properties_of_streams_are_not_taken() {
     let stream = sh(&format!("zfs send -p {src}@b; zfs send -p -I @b {src}@c"));
     let mut input = scratch(&stream);
     let s = test.storage();
-    let mounted = said("grep -c ' zfs ' /proc/self/mounts");
+    let pool = &test.pool.dataset;
+    let before = said(&mounted(pool));
     assert_eq!(s.receive("dst", "", input.as_fd()).unwrap(), ["b"]);
     // Read to its end, and no further.
     assert_eq!(s.receive("dst", "", input.as_fd()).unwrap(), ["c"]);
     assert_eq!(input.stream_position().unwrap(), stream.len() as u64);
-    assert_eq!(said("grep -c ' zfs ' /proc/self/mounts"), mounted);
+    assert_eq!(said(&mounted(pool)), before);
     let dst = test.name("dst");
     let local = said(&format!(
         "zfs get -H -s local,received -o property,value,source all {dst}"
