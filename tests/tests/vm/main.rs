@@ -17,7 +17,6 @@ mod runner;
 mod snapshots;
 mod switch;
 mod zfs;
-mod zfs_faults;
 
 #[test]
 fn boots() {

@@ -248,7 +248,7 @@ fn nix(host: &mut Machine, before: &str) {
     host.sh(&format!("nix-store --check-validity {before}"))
         .ok();
     let roots = host.sh("nix-store --gc --print-roots").ok().text();
-    let booted = format!("/nix/var/nix/gcroots/booted-system -> {before}");
+    let booted = format!("/run/booted-system -> {before}");
     assert!(roots.contains(&booted), "{roots}");
     let found = host.sh("nix-instantiate --find-file here").ok().text();
     assert_eq!(found, "/tmp");

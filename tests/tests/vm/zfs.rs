@@ -9,7 +9,7 @@ use osctl_tests::vm::{Machine, Settings};
 
 /// A pool of ZFS on a disk of its own. There is no udev: a partition appears at once, a whole disk
 /// would be waited for.
-pub(super) const POOL: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
+const POOL: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
     sfdisk -q /dev/vdb <<< 'label: gpt
 ,' && zpool create -O compression=off tank /dev/vdb1";
 /// Imports it again after a boot.
