@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Result};
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -67,14 +68,18 @@ impl Timer {
             },
         };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        timerfd_settime(&self.0, flags, &spec)?;
+        match timerfd_settime(&self.0, flags, &spec) {
+            Ok(_) => {}
+            // The clock was set since the timer was read last.
+            Err(Errno::CANCELED) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
         loop {
             self.0.readable().await?;
-            let canceled = rustix::io::Errno::CANCELED.raw_os_error();
             match self.0.try_read(&mut [0; 8]) {
                 Ok(_) => return Ok(()),
-                // The clock was set.
-                Err(e) if e.raw_os_error() == Some(canceled) => return Ok(()),
+                // The clock is set.
+                Err(e) if Errno::from_io_error(&e) == Some(Errno::CANCELED) => return Ok(()),
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(e) => return Err(e),
             }
