@@ -224,8 +224,9 @@ impl Machine {
             Netboot::Tftp => String::new(),
         };
         let script = format!(
-            "#!ipxe\nset netboot-url {url}\nset netboot-words osctl.agent {}\n\
+            "#!ipxe\nset netboot-url {url}\nset netboot-words {} {}\n\
              chain boot.ipxe\n",
+            qemu::WORDS,
             self.settings.append
         );
         fs::write(tftp.join("first.ipxe"), script).unwrap();

@@ -14,6 +14,10 @@ pub const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
 /// the kernel's allocator, which uses it where it is there, brings it down.
 const CPU: &str = "max,-cx16";
 
+/// Programs are where they were the last time: the emulator keeps its translation of code by
+/// address, and starting one takes a third of the time (11 ms, not 37).
+pub(super) const WORDS: &str = "osctl.agent norandmaps";
+
 /// The file of the disk of a host's pool, in its directory.
 pub const POOL: &str = "pool";
 
@@ -144,7 +148,7 @@ impl Machine<'_> {
             .arg(self.dist.join("initrd"))
             .arg("-append")
             .arg(format!(
-                "{} {} osctl.agent {}",
+                "{} {} {WORDS} {}",
                 params.trim(),
                 self.root,
                 self.settings.append
