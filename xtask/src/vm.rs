@@ -127,6 +127,8 @@ fn tests() -> Result<PathBuf> {
         };
         if let Some(program) = artifact.executable
             && artifact.profile.test
+            // A program of the same name has tests, too.
+            && !artifact.target.is_bin()
             && TESTS.contains(&artifact.target.name.as_str())
         {
             os::strip(program.as_std_path(), &directory.join(artifact.target.name))?;

@@ -633,13 +633,14 @@ fn whatever_a_guest_piles_up_is_gone_with_it() {
     ct.start();
     let piles = "
         # Cgroups, deep and many.
-        cd /sys/fs/cgroup && for i in $(seq 200); do mkdir -p d && cd d || break; done
-        cd /sys/fs/cgroup && for i in $(seq 500); do mkdir w$i || break; done
+        deep() { printf 'd/%.0s' $(seq $1); }
+        cd /sys/fs/cgroup && mkdir -p $(deep 200)
+        cd /sys/fs/cgroup && seq 500 | sed s/^/w/ | xargs mkdir
         # Mounts.
-        mkdir -p /m; for i in $(seq 2000); do mount -t tmpfs x /m || break; done
+        mkdir -p /m; for i in $(seq 500); do mount -t tmpfs x /m || break; done
         # Files, deep and many, some with names that are hard to type.
         cd /srv 2>/dev/null || { mkdir /srv; cd /srv; }
-        for i in $(seq 3000); do mkdir d && cd d || break; done
+        for i in 1 2 3; do mkdir -p $(deep 1000) && cd $(deep 1000) 2>/dev/null || break; done
         mkdir /srv/w; cd /srv/w; seq 20000 | xargs touch; touch -- '-rf' '*' 'a b'
         printf x > \"$(printf '\\351\\377\\n')\"; chmod 000 /srv; mkfifo /fifo
         # Processes that want to stay, in namespaces of their own.
