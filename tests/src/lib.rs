@@ -9,6 +9,7 @@ pub mod canary;
 pub mod cgroups;
 pub mod container;
 pub mod daemon;
+pub mod failpoints;
 pub mod host;
 pub mod leaks;
 pub mod network;

@@ -11,142 +11,10 @@ use std::time::Duration;
 use osctl_api::container::{Chown, Move, State};
 use osctl_api::user;
 use osctl_tests::daemon::Start;
+use osctl_tests::failpoints::*;
 use osctl_tests::random::Random;
 use osctl_tests::{Ct, Host, Rootfs, host, wait};
 use serde_json::json;
-
-/// The fail points that each operation is expected to reach.
-const CREATE: &[&str] = &[
-    "create.user",
-    "create.data",
-    "create.config",
-    "user.reserved",
-    "user.written",
-    "id-range.allocated",
-    "image.unpacked",
-    "storage.populated",
-    "storage.created",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-];
-const START: &[&str] = &[
-    "start.prepared",
-    "start.run_dir",
-    "start.cgroup",
-    "start.apparmor",
-    "start.spawned",
-    "start.running",
-];
-/// Of a start with a network.
-const ATTACH: &[&str] = &["netif.filtered", "netif.linked", "netif.attached"];
-/// Of the end of a container with a network.
-const DETACH: &[&str] = &["netif.unlinked", "netif.detached"];
-/// Of a change of a running container's network.
-const NETIF: &[&str] = &["netif.changed"];
-const STOP: &[&str] = &["stop.ended", "stop.cleaned"];
-const DELETE: &[&str] = &[
-    "delete.marked",
-    "delete.cgroup",
-    "delete.data",
-    "delete.config",
-    "storage.trashed",
-    "store.marked",
-    "user.marked",
-    "user.freed",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-];
-const CHOWN: &[&str] = &[
-    "chown.config",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-    "user.marked",
-    "user.freed",
-];
-const MOUNTS: &[&str] = &[
-    "mounts.kept",
-    "mounts.unmounted",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-];
-const RENAME: &[&str] = &[
-    "rename.marked",
-    "rename.data",
-    "rename.config",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-    "store.marked",
-];
-const COPY: &[&str] = &[
-    "copy.user",
-    "copy.stopped",
-    "copy.data",
-    "copy.config",
-    "user.reserved",
-    "user.written",
-    "id-range.allocated",
-    "storage.populated",
-    "storage.created",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-];
-const MOVE: &[&str] = &[
-    "move.user",
-    "move.stopped",
-    "move.data",
-    "move.leaving",
-    "move.arrived",
-    "move.left",
-    "storage.populated",
-    "storage.created",
-    "storage.trashed",
-    "delete.marked",
-    "delete.cgroup",
-    "delete.data",
-    "delete.config",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-    "store.marked",
-];
-const REINSTALL: &[&str] = &[
-    "reinstall.made",
-    "reinstall.marked",
-    "reinstall.replaced",
-    "storage.replacing",
-    "storage.populated",
-    "storage.created",
-    "storage.trashed",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-];
-/// Of moves between pools of ZFS, which are tested on a host that has it.
-const STREAMS: &[&str] = &["move.base"];
-const INSTALL: &[&str] = &[
-    "storage.layout",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-];
-
-/// Of snapshots, which are on ZFS only: `tests/tests/vm/snapshots.rs` walks through them.
-const SNAPSHOTS: &[&str] = &[
-    "snapshot.made",
-    "snapshot.cloned",
-    "rollback.marked",
-    "rollback.destroyed",
-    "rollback.dataset",
-];
-
-/// Of datasets, which are on ZFS only: `tests/tests/vm/datasets.rs` walks through them.
-const DATASETS: &[&str] = &["dataset.made", "dataset.unmounted"];
 
 /// The fail points in the sources.
 fn in_sources(dir: &Path, found: &mut BTreeSet<String>) {
@@ -171,25 +39,8 @@ fn every_fail_point_in_the_sources_has_a_case() {
         &mut found,
     );
     let all = [
-        CREATE,
-        START,
-        ATTACH,
-        STOP,
-        DETACH,
-        NETIF,
-        DELETE,
-        CHOWN,
-        RENAME,
-        COPY,
-        MOVE,
-        STREAMS,
-        REINSTALL,
-        INSTALL,
-        SNAPSHOTS,
-        MOUNTS,
-        archives::EXPORT,
-        archives::IMPORT,
-        DATASETS,
+        CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, COPY, MOVE, STREAMS,
+        REINSTALL, INSTALL, SNAPSHOTS, MOUNTS, EXPORT, IMPORT, DATASETS,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();

@@ -4,26 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use osctl_api::container::State;
+use osctl_tests::failpoints::{EXPORT, IMPORT};
 use osctl_tests::host::POOL;
 use osctl_tests::{Host, wait};
 
 use super::{dies_at, remove_all, works};
-
-/// Fail points of an export of a running container.
-pub(super) const EXPORT: &[&str] = &["export.stopped", "export.packed"];
-/// Fail points of an import with hooks and a new group.
-pub(super) const IMPORT: &[&str] = &[
-    "import.user",
-    "import.data",
-    "import.config",
-    "import.group",
-    "user.written",
-    "storage.populated",
-    "storage.created",
-    "store.write",
-    "store.rename",
-    "store.sync-dir",
-];
 
 fn files(host: &Host) -> usize {
     fs::read_dir(host.path("archives")).unwrap().count()
