@@ -3,9 +3,10 @@
 use std::cmp::Ordering;
 
 use osctl_api::{Code, Error, Method};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::context::Context;
+use crate::context::{Context, to_value};
 use crate::failure::{DONE, Failure, Outcome};
 use crate::order::compare;
 use crate::rows::{self, Wanted};
@@ -133,6 +134,23 @@ impl View {
         };
         cx.daemon
             .call_read(params, |reply| rows::read(reply, key, wanted))
+    }
+
+    /// Lists what `ask` gives; it is not asked when only the names of parameters are wanted.
+    ///
+    /// # Errors
+    /// Those of `ask`, and when stdout can't be written.
+    pub fn tell<T: Serialize>(
+        &self,
+        cx: &mut Context,
+        ask: impl FnOnce(&mut Context) -> Result<Vec<T>, Failure>,
+    ) -> Outcome {
+        if let Some(outcome) = self.names(cx) {
+            return outcome;
+        }
+        let rows = ask(cx)?;
+        let rows = rows.iter().map(to_value);
+        self.print_list(cx, rows.collect::<Result<_, _>>()?)
     }
 
     /// Prints a list of objects.

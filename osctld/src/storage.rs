@@ -255,6 +255,10 @@ pub enum Form {
     Compact,
 }
 
+/// What a back end says that has no streams.
+const NO_STREAMS: Error =
+    Error::Unsupported("a pool in a directory has no streams of ZFS: its files are copied");
+
 /// Fills the root directory of a new container, or of an image.
 pub type Populate<'a> = &'a mut dyn FnMut(&Root) -> std::result::Result<(), Cause>;
 
@@ -371,23 +375,27 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
     /// until it is read; ends with an error when nobody does.
     fn send(
         &self,
-        id: &str,
-        dataset: &str,
-        from: Option<&str>,
-        to: &str,
-        form: Form,
-        out: BorrowedFd<'_>,
-    ) -> Result<()>;
+        _id: &str,
+        _dataset: &str,
+        _from: Option<&str>,
+        _to: &str,
+        _form: Form,
+        _out: BorrowedFd<'_>,
+    ) -> Result<()> {
+        Err(NO_STREAMS)
+    }
 
     /// About how many bytes [`Storage::send`] will write.
     fn send_size(
         &self,
-        id: &str,
-        dataset: &str,
-        from: Option<&str>,
-        to: &str,
-        form: Form,
-    ) -> Result<u64>;
+        _id: &str,
+        _dataset: &str,
+        _from: Option<&str>,
+        _to: &str,
+        _form: Form,
+    ) -> Result<u64> {
+        Err(NO_STREAMS)
+    }
 
     /// Makes one of a new container's datasets of a stream, or goes on from its newest snapshot;
     /// gives the snapshots that it has got. The data count as new until [`Storage::complete`],
@@ -396,13 +404,17 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
     /// The stream may be anybody's: it decides about files and names of snapshots and nothing
     /// else. One that is broken, or of something else, leaves what was there before. Nothing is
     /// read beyond its end.
-    fn receive(&self, id: &str, dataset: &str, input: BorrowedFd<'_>) -> Result<Vec<String>>;
+    fn receive(&self, _id: &str, _dataset: &str, _input: BorrowedFd<'_>) -> Result<Vec<String>> {
+        Err(NO_STREAMS)
+    }
 
     /// What keeps the pool from answering right now; told at once.
-    fn trouble(&self) -> Option<String>;
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 
     /// Lets go of the pool: takes it out of the file tree.
-    fn close(&self);
+    fn close(&self) {}
 }
 
 /// An error with its causes on one line.

@@ -28,14 +28,10 @@ pub struct Ls {
 
 impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::ADDRESS_SET, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let pool = cx.pool.clone();
-        let reply = cx.daemon.call(&SetList { pool })?;
-        let rows = reply.sets.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::ADDRESS_SET, &self.list)?.tell(cx, |cx| {
+            let pool = cx.pool.clone();
+            Ok(cx.daemon.call(&SetList { pool })?.sets)
+        })
     }
 }
 

@@ -23,14 +23,10 @@ pub struct Ls {
 
 impl Verb for Ls {
     fn run(mut self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::ID_RANGE, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        self.params.pool = cx.pool.clone();
-        let reply = cx.daemon.call(&self.params)?;
-        let rows = reply.id_ranges.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::ID_RANGE, &self.list)?.tell(cx, |cx| {
+            self.params.pool = cx.pool.clone();
+            Ok(cx.daemon.call(&self.params)?.id_ranges)
+        })
     }
 }
 

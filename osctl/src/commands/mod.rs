@@ -6,24 +6,6 @@ use osctl_api::{
 
 use crate::tree::{Node, group as noun, verb};
 
-mod address_sets;
-mod args;
-mod assets;
-pub mod ct;
-pub mod generate;
-mod groups;
-mod health;
-mod history;
-mod id_ranges;
-mod input;
-mod monitor;
-mod ping;
-mod pools;
-mod shutdown;
-mod tables;
-mod trash_bin;
-mod users;
-
 /// Implements `Verb` for parameters of which only success matters and that name objects in
 /// `Ref` fields.
 macro_rules! done {
@@ -56,6 +38,24 @@ macro_rules! object {
         })*
     };
 }
+
+mod address_sets;
+mod args;
+mod assets;
+pub mod ct;
+pub mod generate;
+mod groups;
+mod health;
+mod history;
+mod id_ranges;
+mod input;
+mod monitor;
+mod ping;
+mod pools;
+mod shutdown;
+mod tables;
+mod trash_bin;
+mod users;
 
 /// The tree of commands.
 pub const ROOT: &[Node] = &[

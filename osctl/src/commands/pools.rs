@@ -84,13 +84,8 @@ pub struct Queue {
 
 impl Verb for Queue {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::show(&tables::QUEUE, &self.show)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let reply = cx.daemon.call(&self.params)?;
-        let rows = reply.containers.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::show(&tables::QUEUE, &self.show)?
+            .tell(cx, |cx| Ok(cx.daemon.call(&self.params)?.containers))
     }
 }
 

@@ -38,6 +38,9 @@ impl Container {
         };
         self.settle().await;
         self.judge(request, "delete")?;
+        let (_daemon, pool) = self.home()?;
+        // Before anything of it is killed.
+        pool.answers()?;
         let runs = !matches!(self.state(), State::Stopped | State::Error | State::Staged);
         if force && runs {
             self.kill().await?;
@@ -48,7 +51,6 @@ impl Container {
             self.hold("ct del")?
         };
         self.judge(request, "delete")?;
-        let (_daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
         self.delete_held(hold).await
     }

@@ -158,18 +158,30 @@ pub fn list(daemon: &Daemon, wanted: &api::List) -> Vec<api::Container> {
     let mut sampler = wanted.stats.then(Sampler::new);
     let mut containers = Vec::new();
     for pool in daemon.all_pools() {
+        let trouble = pool.storage.trouble();
         let mut of_pool = Vec::new();
         for container in pool.containers() {
-            if matches(wanted, &container) {
+            if matches(wanted, &container, trouble.as_deref()) {
                 of_pool.push(container.info(daemon, &pool, sampler.as_mut()));
             }
         }
-        if wanted.space && !of_pool.is_empty() {
-            add_space(&pool, &mut of_pool);
+        match trouble {
+            Some(trouble) => add_trouble(&trouble, &mut of_pool),
+            None if wanted.space && !of_pool.is_empty() => add_space(&pool, &mut of_pool),
+            None => {}
         }
         containers.append(&mut of_pool);
     }
     containers
+}
+
+/// Tells of containers whose pool does not answer why nothing can be done with them; what runs may
+/// go on, and is what it was once the pool answers again.
+fn add_trouble(trouble: &str, containers: &mut [api::Container]) {
+    for info in containers {
+        info.state = api::State::Error;
+        info.error = Some(trouble.to_owned());
+    }
 }
 
 /// Tells the space that containers of a pool take, as far as the pool knows: it is asked once.
@@ -190,12 +202,17 @@ fn add_space(pool: &Pool, containers: &mut [api::Container]) {
 /// One container, with its usage. Blocks.
 pub fn show(daemon: &Daemon, pool: &Pool, container: &Container) -> api::Container {
     let mut info = container.info(daemon, pool, Some(&mut Sampler::new()));
-    add_space(pool, std::slice::from_mut(&mut info));
+    let one = std::slice::from_mut(&mut info);
+    match pool.storage.trouble() {
+        Some(trouble) => add_trouble(&trouble, one),
+        None => add_space(pool, one),
+    }
     info
 }
 
 /// Whether a container is one of those that a listing asks for.
-fn matches(list: &api::List, container: &Container) -> bool {
+fn matches(list: &api::List, container: &Container, trouble: Option<&str>) -> bool {
+    let state = trouble.map_or_else(|| container.state(), |_| api::State::Error);
     let config = container.config();
     let any = |wanted: &[String], value: &String| wanted.is_empty() || wanted.contains(value);
     let wanted = |r: &osctl_api::names::Ref| {
@@ -207,7 +224,7 @@ fn matches(list: &api::List, container: &Container) -> bool {
         && (list.group.is_empty() || list.group.contains(&config.group))
         && any(&list.distribution, &config.distribution)
         && any(&list.version, &config.version)
-        && (list.state.is_empty() || list.state.contains(&container.state()))
+        && (list.state.is_empty() || list.state.contains(&state))
         && (!list.ephemeral || config.ephemeral)
         && (!list.persistent || !config.ephemeral)
 }

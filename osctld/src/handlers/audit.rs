@@ -93,6 +93,11 @@ impl Drop for Audit {
 
 /// Appends to the history of a pool. Blocks.
 fn keep(pool: &Pool, mut entry: HistoryEntry) {
+    // Not in a pool that does not answer: that would be waited for, for ever.
+    if let Err(e) = pool.answers() {
+        tracing::warn!(pool = %pool.name, "no history of what was asked: {}", e.chain());
+        return;
+    }
     let kept = pool.history.append(&entry).or_else(|_| {
         // Too long a line, most likely.
         entry.params.clear();

@@ -161,11 +161,22 @@ impl Pool {
         *self.state.write() = state;
     }
 
+    /// Refuses what would wait for ever: a change of a pool that does not answer.
+    ///
+    /// # Errors
+    /// `Unavailable`, with the cause.
+    pub fn answers(&self) -> Result<()> {
+        self.storage
+            .trouble()
+            .map_or(Ok(()), |cause| Err(Error::unavailable(cause)))
+    }
+
     /// Keeps the pool from being exported, for an operation that changes its objects.
     ///
     /// # Errors
-    /// `Unavailable` while it is being imported or exported.
+    /// `Unavailable` while it is being imported or exported, or does not answer.
     pub fn enter(&self) -> Result<OwnedRwLockReadGuard<()>> {
+        self.answers()?;
         let entered = self.gate.clone().try_read_owned();
         match (entered, self.state()) {
             (Ok(guard), State::Active) => Ok(guard),
@@ -183,8 +194,9 @@ impl Pool {
     /// As [`Pool::enter`], for what an export waits for: also while containers are being stopped.
     ///
     /// # Errors
-    /// `Unavailable` once the pool is let go of.
+    /// `Unavailable` once the pool is let go of, and when it does not answer.
     pub fn finish_in(&self) -> Result<OwnedRwLockReadGuard<()>> {
+        self.answers()?;
         self.gate
             .clone()
             .try_read_owned()

@@ -10,24 +10,33 @@ use super::{Error, Result, Space, check_dataset};
 pub(super) const ROOTFS: &str = "private";
 
 /// What a back end says that has none.
-pub(super) const NONE: Error = Error::Unsupported(
+const NONE: Error = Error::Unsupported(
     "a pool in a directory has no datasets: keep the container in a pool of ZFS, or use directories",
 );
 
-/// What a back end does about datasets; one that has none says [`Error::Unsupported`].
+/// What a back end does about datasets; one that does nothing has none, and says
+/// [`Error::Unsupported`].
 pub trait Datasets {
     /// Makes a dataset, in one that exists, with an empty root directory (0755, root's). It is
     /// there as a whole or not at all.
-    fn create_dataset(&self, id: &str, dataset: &str) -> Result<()>;
+    fn create_dataset(&self, _id: &str, dataset: &str) -> Result<()> {
+        check(dataset).and(Err(NONE))
+    }
 
     /// Moves a dataset, with those below it, to the trash: at once, also when it is in use.
-    fn discard_dataset(&self, id: &str, dataset: &str) -> Result<()>;
+    fn discard_dataset(&self, _id: &str, dataset: &str) -> Result<()> {
+        check(dataset).and(Err(NONE))
+    }
 
     /// Makes the root directory of a dataset visible; its path.
-    fn ensure_dataset(&self, id: &str, dataset: &str) -> Result<PathBuf>;
+    fn ensure_dataset(&self, _id: &str, dataset: &str) -> Result<PathBuf> {
+        check(dataset).and(Err(NONE))
+    }
 
     /// What each of a container's datasets takes, by its name; the container's own is empty.
-    fn dataset_space(&self, id: &str) -> Result<BTreeMap<String, Space>>;
+    fn dataset_space(&self, _id: &str) -> Result<BTreeMap<String, Space>> {
+        Err(NONE)
+    }
 }
 
 /// Refuses what is no name of a dataset in a container's own.

@@ -12,13 +12,12 @@
 //! All of it is accessible to root only, so that setuid programs and sockets of containers are out
 //! of the host users' reach.
 
-mod datasets;
 mod images;
 mod layout;
 mod snapshots;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -27,7 +26,7 @@ use osctl_linux::beneath::{Kind, Root};
 use self::images::REPOSITORY;
 use super::usage::usage;
 use super::{
-    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
+    Datasets, Emptied, Error, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
     copy_tree, text, trashed_at, unique,
 };
 use crate::failpoint;
@@ -37,8 +36,6 @@ const TRASH: &str = "trash";
 const ROOTFS: &str = "private";
 const NEW: &str = "new";
 const STAGING: &str = ".new-";
-const NO_STREAMS: Error =
-    Error::Unsupported("a pool in a directory has no streams of ZFS: its files are copied");
 
 /// A pool in a directory.
 #[derive(Debug)]
@@ -148,6 +145,8 @@ impl DirStorage {
         rustix::fs::syncfs(dir.as_fd()).map_err(|e| Error::io("sync", whole(), e))
     }
 }
+
+impl Datasets for DirStorage {}
 
 impl Storage for DirStorage {
     fn backend(&self) -> &'static str {
@@ -360,37 +359,4 @@ impl Storage for DirStorage {
     fn discard_image(&self, key: &str) -> Result<()> {
         self.drop_image(key)
     }
-
-    fn send(
-        &self,
-        _id: &str,
-        _dataset: &str,
-        _from: Option<&str>,
-        _to: &str,
-        _form: Form,
-        _out: BorrowedFd<'_>,
-    ) -> Result<()> {
-        Err(NO_STREAMS)
-    }
-
-    fn send_size(
-        &self,
-        _id: &str,
-        _dataset: &str,
-        _from: Option<&str>,
-        _to: &str,
-        _form: Form,
-    ) -> Result<u64> {
-        Err(NO_STREAMS)
-    }
-
-    fn receive(&self, _id: &str, _dataset: &str, _in: BorrowedFd<'_>) -> Result<Vec<String>> {
-        Err(NO_STREAMS)
-    }
-
-    fn trouble(&self) -> Option<String> {
-        None
-    }
-
-    fn close(&self) {}
 }

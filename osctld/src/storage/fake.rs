@@ -1,20 +1,18 @@
 //! A back end for tests: names live in memory, so that nothing depends on how `dir` lays out a
 //! pool, and any operation can be made to fail.
 
-mod datasets;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
 use super::{
-    Cause, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
-    copy_tree,
+    Cause, Datasets, Emptied, Error, Note, Populate, Result, Space, Storage, Trashed, Watch,
+    check_id, copy_tree,
 };
 
 #[derive(Debug, Default)]
@@ -113,6 +111,8 @@ fn find(state: &State, id: &str) -> Result<u64> {
 fn io(what: &Path) -> impl Fn(std::io::Error) -> Error {
     move |e| Error::io("change", what.display().to_string(), e)
 }
+
+impl Datasets for FakeStorage {}
 
 impl Storage for FakeStorage {
     fn backend(&self) -> &'static str {
@@ -325,37 +325,4 @@ impl Storage for FakeStorage {
             .extend(bytes.map(|bytes| (id.to_owned(), bytes)));
         Ok(())
     }
-
-    fn send(
-        &self,
-        _id: &str,
-        _dataset: &str,
-        _from: Option<&str>,
-        _to: &str,
-        _form: Form,
-        _out: BorrowedFd<'_>,
-    ) -> Result<()> {
-        Err(Error::Unsupported("the fake has no streams"))
-    }
-
-    fn send_size(
-        &self,
-        _id: &str,
-        _dataset: &str,
-        _from: Option<&str>,
-        _to: &str,
-        _form: Form,
-    ) -> Result<u64> {
-        Err(Error::Unsupported("the fake has no streams"))
-    }
-
-    fn receive(&self, _id: &str, _dataset: &str, _in: BorrowedFd<'_>) -> Result<Vec<String>> {
-        Err(Error::Unsupported("the fake has no streams"))
-    }
-
-    fn trouble(&self) -> Option<String> {
-        None
-    }
-
-    fn close(&self) {}
 }

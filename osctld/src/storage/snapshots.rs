@@ -66,9 +66,6 @@ pub trait Snapshots {
     /// Snapshots of all containers that have any, as [`Snapshots::snapshots`], asked for at once.
     fn all_snapshots(&self) -> Result<BTreeMap<String, Vec<Snapshot>>>;
 
-    /// Number of snapshots of each container that has any, not counting the daemon's own.
-    fn count_snapshots(&self) -> Result<BTreeMap<String, u64>>;
-
     /// Makes a snapshot of all of a container's datasets: all at the same moment, or none.
     /// `schedule` is the part of a schedule that makes it.
     fn snapshot(&self, id: &str, name: &str, schedule: Option<&str>) -> Result<()>;

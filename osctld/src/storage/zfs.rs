@@ -53,10 +53,9 @@ const NOAUTO: u64 = 2;
 /// A pool in ZFS.
 #[derive(Debug)]
 pub struct ZfsStorage {
-    zfs: &'static Zfs,
     base: Base,
     path: PathBuf,
-    root: Root,
+    tree: Root,
 }
 
 fn failed(action: &'static str, what: impl Into<String>) -> impl FnOnce(Failure) -> Error {
@@ -67,7 +66,8 @@ fn failed(action: &'static str, what: impl Into<String>) -> impl FnOnce(Failure)
 /// Destroys a dataset of a test with all that is in it.
 #[cfg(test)]
 pub(super) fn destroy(dataset: &str) -> Result<()> {
-    program::zfs(&["destroy", "-R", "-f", dataset]).map(drop)
+    let pool = Base::new(dataset)?;
+    program::zfs(pool.pool(), &["destroy", "-R", "-f", dataset]).map(drop)
 }
 
 type Failure = osctl_linux::zfs::Error;
@@ -77,15 +77,20 @@ fn unmounted() -> [(&'static str, Value); 1] {
     [("canmount", Value::Number(NOAUTO))]
 }
 
-/// ZFS of this host.
-fn host() -> Result<&'static Zfs> {
-    Zfs::load().map_err(|e| Error::io("use", "ZFS", e))
-}
-
 impl ZfsStorage {
-    /// Refuses what would wait for ever.
-    fn answers(&self) -> Result<()> {
-        state::check(self.base.pool())
+    /// The library, for one call: whether the pool answers is asked each time.
+    fn zfs(&self) -> Result<&'static Zfs> {
+        state::library(self.base.pool())
+    }
+
+    /// What the program says.
+    fn ask(&self, args: &[&str]) -> Result<Vec<program::Row>> {
+        program::zfs(self.base.pool(), args)
+    }
+
+    /// The pool's directory, for one call.
+    fn root(&self) -> Result<&Root> {
+        state::check(self.base.pool()).map(|()| &self.tree)
     }
 
     /// Where a dataset below the pool is mounted.
@@ -95,7 +100,7 @@ impl ZfsStorage {
 
     fn exists_below(&self, relative: &str) -> Result<bool> {
         let dataset = self.base.below(relative);
-        let exists = self.zfs.exists(&dataset);
+        let exists = self.zfs()?.exists(&dataset);
         exists.map_err(failed("look for", dataset))
     }
 
@@ -115,7 +120,7 @@ impl ZfsStorage {
     /// Moves a dataset below the pool to the trash, busy or not; false when there is none.
     fn discard(&self, relative: &str, what: &str) -> Result<bool> {
         let to = self.base.trashed(what);
-        match self.zfs.rename(&self.base.below(relative), &to) {
+        match self.zfs()?.rename(&self.base.below(relative), &to) {
             Ok(()) => {
                 crate::failpoint!("storage.trashed");
                 mounts::detach(&self.at(relative))?;
@@ -143,7 +148,6 @@ impl Storage for ZfsStorage {
     }
 
     fn ensure_layout(&self) -> Result<Vec<String>> {
-        self.answers()?;
         self.make_layout()
     }
 
@@ -152,17 +156,14 @@ impl Storage for ZfsStorage {
     }
 
     fn create(&self, id: &str, populate: Populate<'_>) -> Result<()> {
-        self.answers()?;
         self.make_container(id, populate)
     }
 
     fn create_from(&self, id: &str, image: &str, _watch: Watch<'_>) -> Result<()> {
-        self.answers()?;
         self.clone_container(id, image)
     }
 
     fn complete(&self, id: &str) -> Result<()> {
-        self.answers()?;
         match self.exists(id)? {
             true => self.unmark(id),
             false => Err(Error::NotFound(id.to_owned())),
@@ -170,7 +171,6 @@ impl Storage for ZfsStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.answers()?;
         self.rename_container(from, to)
     }
 
@@ -179,7 +179,6 @@ impl Storage for ZfsStorage {
     }
 
     fn trash(&self, id: &str) -> Result<()> {
-        self.answers()?;
         check_id(id)?;
         if !self.discard(&format!("{CT}/{id}"), id)? {
             return Err(Error::NotFound(id.to_owned()));
@@ -189,34 +188,28 @@ impl Storage for ZfsStorage {
     }
 
     fn trashed(&self) -> Result<Vec<Trashed>> {
-        self.answers()?;
         self.list_trash()
     }
 
     fn empty_trash(&self, limit: u64) -> Result<Emptied> {
-        self.answers()?;
         self.destroy_some(limit)
     }
 
     fn keep_image(&self, key: &str, populate: Populate<'_>) -> Result<()> {
-        self.answers()?;
         self.put_image(key, populate)
     }
 
     fn has_image(&self, key: &str) -> Result<bool> {
-        self.answers()?;
         let snapshot = self.base.image_snapshot(key)?;
-        let exists = self.zfs.exists(&snapshot);
+        let exists = self.zfs()?.exists(&snapshot);
         exists.map_err(failed("look for", snapshot))
     }
 
     fn images(&self) -> Result<Vec<String>> {
-        self.answers()?;
         self.image_keys()
     }
 
     fn discard_image(&self, key: &str) -> Result<()> {
-        self.answers()?;
         self.drop_image(key)
     }
 
@@ -230,7 +223,6 @@ impl Storage for ZfsStorage {
     }
 
     fn ensure_mounted(&self, id: &str) -> Result<()> {
-        self.answers()?;
         if !self.exists(id)? {
             return Err(Error::NotFound(id.to_owned()));
         }
@@ -244,13 +236,11 @@ impl Storage for ZfsStorage {
     }
 
     fn exists(&self, id: &str) -> Result<bool> {
-        self.answers()?;
         check_id(id)?;
         self.exists_below(&format!("{CT}/{id}"))
     }
 
     fn list(&self) -> Result<Vec<String>> {
-        self.answers()?;
         let mut ids = self.children(CT)?;
         ids.retain(|id| check_id(id).is_ok());
         ids.sort();
@@ -258,7 +248,6 @@ impl Storage for ZfsStorage {
     }
 
     fn usage(&self, id: &str, watch: Watch<'_>) -> Result<u64> {
-        self.answers()?;
         if watch.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -266,12 +255,10 @@ impl Storage for ZfsStorage {
     }
 
     fn space(&self) -> Result<BTreeMap<String, Space>> {
-        self.answers()?;
         self.all_space()
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()> {
-        self.answers()?;
         self.set_container_quota(id, bytes)
     }
 
@@ -284,7 +271,6 @@ impl Storage for ZfsStorage {
         form: Form,
         out: BorrowedFd<'_>,
     ) -> Result<()> {
-        self.answers()?;
         self.write_stream((id, dataset), (from, to), form, out)
     }
 
@@ -296,20 +282,23 @@ impl Storage for ZfsStorage {
         to: &str,
         form: Form,
     ) -> Result<u64> {
-        self.answers()?;
         self.stream_size((id, dataset), (from, to), form)
     }
 
     fn receive(&self, id: &str, dataset: &str, input: BorrowedFd<'_>) -> Result<Vec<String>> {
-        self.answers()?;
         self.read_stream(id, dataset, input)
     }
 
     fn trouble(&self) -> Option<String> {
-        self.answers().err().map(|e| text(&e))
+        let answers = state::check(self.base.pool());
+        answers.err().map(|e| text(&e))
     }
 
     fn close(&self) {
-        self.unmount_all();
+        // What is unmounted of a suspended pool is waited for too.
+        match self.trouble() {
+            Some(trouble) => tracing::warn!("{trouble}; it stays mounted"),
+            None => self.unmount_all(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use osctl_api::mounts::{DatasetDelete, DatasetList, DatasetName, DatasetNew, Mou
 use osctl_api::names::Ref;
 
 use crate::commands::tables;
-use crate::context::{Context, to_value};
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::list::{ListOptions, View};
 use crate::tree::{Node, Verb, verb};
@@ -16,12 +16,7 @@ pub const NODES: &[Node] = &[
     verb::<DatasetDelete>(&["del", "delete"]),
 ];
 
-impl Verb for DatasetDelete {
-    fn run(mut self, cx: &mut Context) -> Outcome {
-        self.id = cx.on_pool(self.id);
-        cx.done(&self)
-    }
-}
+done!(DatasetDelete { id });
 
 /// List the datasets of a container
 #[derive(Debug, clap::Args)]
@@ -36,14 +31,10 @@ pub struct Ls {
 
 impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::DATASET, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let id = cx.on_pool(self.id);
-        let reply = cx.daemon.call(&DatasetList { id })?;
-        let rows = reply.datasets.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::DATASET, &self.list)?.tell(cx, |cx| {
+            let id = cx.on_pool(self.id);
+            Ok(cx.daemon.call(&DatasetList { id })?.datasets)
+        })
     }
 }
 

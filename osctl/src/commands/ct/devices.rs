@@ -5,7 +5,7 @@ use osctl_api::names::Ref;
 use serde::Deserialize;
 
 use crate::commands::{input, tables};
-use crate::context::{Context, to_value};
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::list::{ShowOptions, View};
 use crate::tree::Verb;
@@ -23,14 +23,10 @@ pub struct Ls {
 
 impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::show(&tables::DEVICE, &self.show)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let id = cx.on_pool(self.id);
-        let reply = cx.daemon.call(&container::DevicesList { id })?;
-        let rows = reply.devices.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::show(&tables::DEVICE, &self.show)?.tell(cx, |cx| {
+            let id = cx.on_pool(self.id);
+            Ok(cx.daemon.call(&container::DevicesList { id })?.devices)
+        })
     }
 }
 

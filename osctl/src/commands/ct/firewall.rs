@@ -18,18 +18,11 @@ pub const NODES: &[Node] = &[
     verb::<Clear>(&["clear"]),
 ];
 
-macro_rules! simple {
-    ($($params:ty),*) => {
-        $(impl Verb for $params {
-            fn run(mut self, cx: &mut Context) -> Outcome {
-                self.id = cx.on_pool(self.id);
-                cx.done(&self)
-            }
-        })*
-    };
-}
-
-simple!(RuleDelete, SetPolicy, Clear);
+done!(
+    RuleDelete { id };
+    SetPolicy { id };
+    Clear { id };
+);
 
 /// List the firewall rules of a container, with what they have counted
 ///

@@ -175,17 +175,13 @@ pub struct PrlimitsLs {
 
 impl Verb for PrlimitsLs {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::show(&tables::PRLIMIT, &self.show)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let params = container::PrlimitsList {
-            id: cx.on_pool(self.id),
-            limits: self.limits,
-        };
-        let reply = cx.daemon.call(&params)?;
-        let rows = reply.limits.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::show(&tables::PRLIMIT, &self.show)?.tell(cx, |cx| {
+            let params = container::PrlimitsList {
+                id: cx.on_pool(self.id),
+                limits: self.limits,
+            };
+            Ok(cx.daemon.call(&params)?.limits)
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use osctl_api::mounts::{self, DatasetName, MountOptions, MountType, Mountpoint};
 use osctl_api::names::Ref;
 
 use crate::commands::tables;
-use crate::context::{Context, to_value};
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::list::{ListOptions, View};
 use crate::tree::{Node, Verb, verb};
@@ -21,23 +21,12 @@ pub const NODES: &[Node] = &[
     verb::<mounts::Clear>(&["clear"]),
 ];
 
-macro_rules! simple {
-    ($($params:ty),*) => {
-        $(impl Verb for $params {
-            fn run(mut self, cx: &mut Context) -> Outcome {
-                self.id = cx.on_pool(self.id);
-                cx.done(&self)
-            }
-        })*
-    };
-}
-
-simple!(
-    mounts::Register,
-    mounts::Activate,
-    mounts::Deactivate,
-    mounts::Delete,
-    mounts::Clear
+done!(
+    mounts::Register { id };
+    mounts::Activate { id };
+    mounts::Deactivate { id };
+    mounts::Delete { id };
+    mounts::Clear { id };
 );
 
 /// List what is mounted in a container
@@ -53,14 +42,10 @@ pub struct Ls {
 
 impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::MOUNT, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let id = cx.on_pool(self.id);
-        let reply = cx.daemon.call(&mounts::List { id })?;
-        let rows = reply.mounts.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::MOUNT, &self.list)?.tell(cx, |cx| {
+            let id = cx.on_pool(self.id);
+            Ok(cx.daemon.call(&mounts::List { id })?.mounts)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use osctl_api::net::IfName;
 use osctl_api::netif::{self, BridgeOptions, Kind, Options};
 
 use crate::commands::tables;
-use crate::context::{Context, to_value};
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::list::{ListOptions, View};
 use crate::tree::{Node, Verb, group as noun, verb};
@@ -63,18 +63,17 @@ pub struct Ls {
 
 impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::NETIF, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let reply = cx.daemon.call(&netif::List {
-            id: self.id,
-            pool: cx.pool.clone(),
-            kind: self.kind,
-            link: self.link,
-        })?;
-        let rows = reply.netifs.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::NETIF, &self.list)?.tell(cx, |cx| {
+            Ok(cx
+                .daemon
+                .call(&netif::List {
+                    id: self.id,
+                    pool: cx.pool.clone(),
+                    kind: self.kind,
+                    link: self.link,
+                })?
+                .netifs)
+        })
     }
 }
 
@@ -235,14 +234,10 @@ pub struct IpLs {
 
 impl Verb for IpLs {
     fn run(mut self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::NETIF_IP, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        self.params.pool = cx.pool.clone();
-        let reply = cx.daemon.call(&self.params)?;
-        let rows = reply.addresses.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::NETIF_IP, &self.list)?.tell(cx, |cx| {
+            self.params.pool = cx.pool.clone();
+            Ok(cx.daemon.call(&self.params)?.addresses)
+        })
     }
 }
 
@@ -258,13 +253,9 @@ pub struct RouteLs {
 
 impl Verb for RouteLs {
     fn run(mut self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::NETIF_ROUTE, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        self.params.pool = cx.pool.clone();
-        let reply = cx.daemon.call(&self.params)?;
-        let rows = reply.routes.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::NETIF_ROUTE, &self.list)?.tell(cx, |cx| {
+            self.params.pool = cx.pool.clone();
+            Ok(cx.daemon.call(&self.params)?.routes)
+        })
     }
 }

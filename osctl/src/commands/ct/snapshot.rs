@@ -5,7 +5,7 @@ use osctl_api::snapshot;
 use osctl_api::snapshot::{Delete, List, Mount, New, Rollback, Schedule, Unmount, Unschedule};
 
 use crate::commands::tables;
-use crate::context::{Context, to_value};
+use crate::context::Context;
 use crate::failure::{DONE, Outcome};
 use crate::list::{ListOptions, View};
 use crate::tree::{Node, Verb, verb};
@@ -21,26 +21,15 @@ pub const NODES: &[Node] = &[
     verb::<Unmount>(&["umount", "unmount"]),
 ];
 
-macro_rules! simple {
-    ($($params:ty),*) => {
-        $(impl Verb for $params {
-            fn run(mut self, cx: &mut Context) -> Outcome {
-                self.id = cx.on_pool(self.id);
-                cx.done(&self)
-            }
-        })*
-    };
-}
+done!(
+    Delete { id };
+    Rollback { id };
+    Unmount { id };
+    Schedule { id };
+    Unschedule { id };
+);
 
-simple!(Delete, Rollback, Unmount, Schedule, Unschedule);
-
-impl Verb for snapshot::Clone {
-    fn run(mut self, cx: &mut Context) -> Outcome {
-        self.id = cx.on_pool(self.id);
-        let object = cx.daemon.call(&self)?;
-        cx.object(&object)
-    }
-}
+object!(snapshot::Clone { id });
 
 impl Verb for New {
     fn run(mut self, cx: &mut Context) -> Outcome {
@@ -79,17 +68,13 @@ pub struct Ls {
 
 impl Verb for Ls {
     fn run(self, cx: &mut Context) -> Outcome {
-        let view = View::list(&tables::SNAPSHOT, &self.list)?;
-        if let Some(outcome) = view.names(cx) {
-            return outcome;
-        }
-        let ids = self.ids.into_iter().map(|id| cx.on_pool(id)).collect();
-        let wanted = List {
-            ids,
-            pool: cx.pool.clone(),
-        };
-        let reply = cx.daemon.call(&wanted)?;
-        let rows = reply.snapshots.iter().map(to_value);
-        view.print_list(cx, rows.collect::<Result<_, _>>()?)
+        View::list(&tables::SNAPSHOT, &self.list)?.tell(cx, |cx| {
+            let ids = self.ids.into_iter().map(|id| cx.on_pool(id)).collect();
+            let wanted = List {
+                ids,
+                pool: cx.pool.clone(),
+            };
+            Ok(cx.daemon.call(&wanted)?.snapshots)
+        })
     }
 }

@@ -40,10 +40,6 @@ impl Snapshots for DirStorage {
         Ok(BTreeMap::new())
     }
 
-    fn count_snapshots(&self) -> Result<BTreeMap<String, u64>> {
-        Ok(BTreeMap::new())
-    }
-
     fn snapshot(&self, id: &str, name: &str, _schedule: Option<&str>) -> Result<()> {
         Err(self.no_snapshot(id, name))
     }

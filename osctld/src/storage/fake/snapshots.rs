@@ -123,15 +123,6 @@ impl Snapshots for FakeStorage {
         Ok(all)
     }
 
-    fn count_snapshots(&self) -> Result<BTreeMap<String, u64>> {
-        let users = |all: Vec<Snapshot>| all.iter().filter(|s| !s.is_temporary()).count() as u64;
-        let counted = self
-            .all_snapshots()?
-            .into_iter()
-            .map(|(id, all)| (id, users(all)));
-        Ok(counted.filter(|(_, n)| *n > 0).collect())
-    }
-
     fn snapshot(&self, id: &str, name: &str, schedule: Option<&str>) -> Result<()> {
         let (of, there) = {
             let state = self.enter("snapshot", id)?;

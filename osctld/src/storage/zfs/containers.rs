@@ -35,7 +35,7 @@ impl ZfsStorage {
     /// Notes that a container is new; fine when it is noted.
     pub(super) fn mark(&self, id: &str) -> Result<()> {
         let made = self
-            .root
+            .root()?
             .mknod(Self::mark_path(id), Kind::File, 0o600, (0, 0));
         match made {
             Err(e) if e.errno() != Errno::EEXIST => {
@@ -47,7 +47,7 @@ impl ZfsStorage {
 
     /// Notes that a container is new no more, or gone; fine when it is noted.
     pub(super) fn unmark(&self, id: &str) -> Result<()> {
-        match self.root.unlink(Self::mark_path(id)) {
+        match self.root()?.unlink(Self::mark_path(id)) {
             Err(e) if e.errno() != Errno::ENOENT => {
                 Err(io("complete", format!("data of container {id}"))(e))
             }
@@ -56,7 +56,7 @@ impl ZfsStorage {
     }
 
     pub(super) fn is_marked(&self, id: &str) -> Result<bool> {
-        let stat = self.root.try_stat(Self::mark_path(id));
+        let stat = self.root()?.try_stat(Self::mark_path(id));
         Ok(stat.map_err(io("examine", MARKS))?.is_some())
     }
 
@@ -64,7 +64,7 @@ impl ZfsStorage {
     pub(super) fn fill(&self, relative: &str, id: &str, populate: Populate<'_>) -> Result<()> {
         let dataset = self.base.below(relative);
         let what = || format!("data of {id}");
-        let made = self.zfs.create(&dataset, &unmounted());
+        let made = self.zfs()?.create(&dataset, &unmounted());
         made.map_err(failed("make", what()))?;
         let filled = self.fill_mounted(relative, id, populate);
         let detached = mounts::detach(&self.at(relative));
@@ -95,7 +95,7 @@ impl ZfsStorage {
         let new = staging(CT, id);
         let made = self.fill(&new, id, populate).and_then(|()| {
             self.mark(id)?;
-            match self.zfs.rename(&self.base.below(&new), &target) {
+            match self.zfs()?.rename(&self.base.below(&new), &target) {
                 Ok(()) => Ok(()),
                 Err(e) if e.is(Errno::EEXIST) => Err(Error::Exists(id.to_owned())),
                 Err(e) => Err(failed("make", format!("data of container {id}"))(e)),
@@ -116,7 +116,7 @@ impl ZfsStorage {
             return Err(Error::Exists(id.to_owned()));
         }
         self.mark(id)?;
-        let cloned = self.zfs.clone(&snapshot, &target, &unmounted());
+        let cloned = self.zfs()?.clone(&snapshot, &target, &unmounted());
         cloned.map_err(|e| {
             if e.is(Errno::EEXIST) {
                 return Error::Exists(id.to_owned());
@@ -143,7 +143,7 @@ impl ZfsStorage {
         if self.is_marked(from)? {
             self.mark(to)?;
         }
-        let renamed = self.zfs.rename(&source, &target);
+        let renamed = self.zfs()?.rename(&source, &target);
         renamed.map_err(failed("rename", format!("data of container {from}")))?;
         // It is mounted again at its new place when it is needed.
         mounts::detach(&self.at(&format!("{CT}/{from}")))?;
@@ -163,7 +163,7 @@ impl ZfsStorage {
         }
         for child in self.children(&format!("{CT}/{from}"))? {
             let (old, new) = (format!("{source}/{child}"), format!("{target}/{child}"));
-            let renamed = self.zfs.rename(&old, &new);
+            let renamed = self.zfs()?.rename(&old, &new);
             renamed.map_err(failed("move", old))?;
         }
         Ok(())
@@ -172,7 +172,7 @@ impl ZfsStorage {
     /// Names of the file systems right below a dataset of the pool.
     pub(super) fn children(&self, relative: &str) -> Result<Vec<String>> {
         let parent = self.base.below(relative);
-        let rows = program::zfs(&[
+        let rows = self.ask(&[
             "list",
             "-Hp",
             "-r",
@@ -191,7 +191,7 @@ impl ZfsStorage {
 
     pub(super) fn all_space(&self) -> Result<BTreeMap<String, Space>> {
         let parent = self.base.below(CT);
-        let rows = program::zfs(&[
+        let rows = self.ask(&[
             "list",
             "-Hp",
             "-r",
@@ -209,7 +209,7 @@ impl ZfsStorage {
         if !self.exists(id)? {
             return Err(Error::NotFound(id.to_owned()));
         }
-        let rows = program::zfs(&["get", "-Hp", "-o", "value", "used", &dataset])?;
+        let rows = self.ask(&["get", "-Hp", "-o", "value", "used", &dataset])?;
         let used = rows.first().and_then(|row| program::number(row.first()?));
         used.ok_or_else(|| Error::io("measure", dataset, "zfs did not tell"))
     }
@@ -221,7 +221,8 @@ impl ZfsStorage {
         }
         let value = bytes.map_or_else(|| "none".to_owned(), |bytes| bytes.to_string());
         let property = format!("refquota={value}");
-        program::zfs(&["set", &property, &self.base.container(id)?]).map(drop)
+        self.ask(&["set", &property, &self.base.container(id)?])
+            .map(drop)
     }
 }
 

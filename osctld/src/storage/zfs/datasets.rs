@@ -69,7 +69,7 @@ impl Datasets for ZfsStorage {
         }
         let new = staging(CT, id);
         let made = self.fill(&new, id, &mut |_| Ok(())).and_then(|()| {
-            match self.zfs.rename(&self.base.below(&new), &target) {
+            match self.zfs()?.rename(&self.base.below(&new), &target) {
                 Ok(()) => Ok(()),
                 Err(e) if e.is(Errno::EEXIST) => Err(exists()),
                 Err(e) if e.is(Errno::ENOENT) => Err(match dataset.rsplit_once('/') {
@@ -116,7 +116,7 @@ impl Datasets for ZfsStorage {
         if !self.exists(id)? {
             return Err(Error::NotFound(id.to_owned()));
         }
-        let rows = program::zfs(&[
+        let rows = self.ask(&[
             "list",
             "-Hp",
             "-r",

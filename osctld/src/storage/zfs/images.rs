@@ -15,10 +15,10 @@ impl ZfsStorage {
         let dataset = self.base.below(&new);
         let kept = self.fill(&new, key, populate).and_then(|()| {
             let snapshot = format!("{dataset}@{IMAGE}");
-            let taken = self.zfs.snapshot(&[&snapshot], &[]);
+            let taken = self.zfs()?.snapshot(&[&snapshot], &[]);
             taken.map_err(failed("keep", what()))?;
             failpoint!("image.unpacked");
-            match self.zfs.rename(&dataset, &target) {
+            match self.zfs()?.rename(&dataset, &target) {
                 Ok(()) => Ok(()),
                 // Somebody else kept the same image meanwhile.
                 Err(e) if e.is(Errno::EEXIST) => self.discard(&new, &trashed_as(key)).map(drop),

@@ -8,7 +8,7 @@ use osctl_linux::zfs::Value;
 use super::containers::MARKS;
 use super::mounts::{self, Allow, Mount};
 use super::names::{Base, CT, DATASETS, REPOSITORY, TRASH};
-use super::{NOAUTO, ZfsStorage, failed, host, program, state};
+use super::{NOAUTO, ZfsStorage, failed, program, state};
 use crate::failpoint;
 use crate::storage::layout::{LAYOUT, ensure_dir};
 use crate::storage::{Error, Result};
@@ -32,8 +32,12 @@ fn properties(role: &str) -> Vec<(&'static str, Value)> {
 }
 
 /// Where `zfs` says that a dataset is to be mounted.
-pub(super) fn mountpoint(dataset: &str) -> Result<PathBuf> {
-    let rows = program::zfs(&["get", "-Hp", "-o", "value", "mountpoint", dataset])?;
+pub(super) fn mountpoint(base: &Base) -> Result<PathBuf> {
+    let dataset = base.as_str();
+    let rows = program::zfs(
+        base.pool(),
+        &["get", "-Hp", "-o", "value", "mountpoint", dataset],
+    )?;
     let value = rows.first().and_then(|row| row.first());
     let path = PathBuf::from(value.map_or("", String::as_str));
     if path.is_absolute() && path != Path::new("/") {
@@ -52,12 +56,11 @@ impl ZfsStorage {
     /// that holds anything under the names of ours is refused.
     pub fn install(dataset: &str) -> Result<ZfsStorage> {
         let base = Base::new(dataset)?;
-        state::check(base.pool())?;
-        let zfs = host()?;
+        let zfs = state::library(base.pool())?;
         let exists = |name: &str| zfs.exists(name).map_err(failed("look for", name));
         if exists(dataset)? {
             for name in DATASETS.map(|d| base.below(d)) {
-                if exists(&name)? && !is_ours(&name)? {
+                if exists(&name)? && !is_ours(&base, &name)? {
                     return Err(Error::NotEmpty(name.into()));
                 }
             }
@@ -74,8 +77,7 @@ impl ZfsStorage {
     /// seen to by [`super::Storage::ensure_layout`].
     pub fn open(dataset: &str) -> Result<ZfsStorage> {
         let base = Base::new(dataset)?;
-        state::check(base.pool())?;
-        let zfs = host()?;
+        let zfs = state::library(base.pool())?;
         for name in [base.below(CT), base.below("conf")] {
             let exists = zfs.exists(&name);
             if !exists.map_err(failed("look for", &name))? {
@@ -86,7 +88,7 @@ impl ZfsStorage {
     }
 
     fn mounted(base: Base) -> Result<ZfsStorage> {
-        let path = mountpoint(base.as_str())?;
+        let path = mountpoint(&base)?;
         let is_it = |mount: &&Mount| mount.dataset == base.as_str();
         match mounts::all()?.iter().find(is_it) {
             Some(mount) if mount.path == path => {}
@@ -99,10 +101,9 @@ impl ZfsStorage {
         let root = Root::open_tree(&path, Symlinks::Refuse, Mounts::Cross)
             .map_err(|e| Error::io("open", path.display().to_string(), e))?;
         Ok(ZfsStorage {
-            zfs: host()?,
             base,
             path,
-            root,
+            tree: root,
         })
     }
 
@@ -111,7 +112,7 @@ impl ZfsStorage {
         for name in DATASETS {
             let dataset = self.base.below(name);
             if !self.exists_below(name)? {
-                let made = self.zfs.create(&dataset, &properties(name));
+                let made = self.zfs()?.create(&dataset, &properties(name));
                 made.map_err(failed("make", &dataset))?;
                 done.push(format!("made {dataset}"));
             }
@@ -121,7 +122,7 @@ impl ZfsStorage {
             failpoint!("storage.layout");
         }
         for dir in std::iter::once(".").chain(LAYOUT).chain([MARKS]) {
-            done.extend(ensure_dir(&self.path, &self.root, dir)?);
+            done.extend(ensure_dir(&self.path, self.root()?, dir)?);
         }
         Ok(done)
     }
@@ -156,7 +157,10 @@ impl ZfsStorage {
     }
 }
 
-fn is_ours(dataset: &str) -> Result<bool> {
-    let rows = program::zfs(&["get", "-Hp", "-s", "local", "-o", "value", ROLE, dataset])?;
+fn is_ours(base: &Base, dataset: &str) -> Result<bool> {
+    let rows = program::zfs(
+        base.pool(),
+        &["get", "-Hp", "-s", "local", "-o", "value", ROLE, dataset],
+    )?;
     Ok(!rows.is_empty())
 }

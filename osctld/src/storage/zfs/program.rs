@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::state;
 use crate::storage::{Cause, Error, Result};
 
 /// Where it may be, best first.
@@ -32,8 +33,9 @@ struct Output {
 /// One line of its output, split at tabs.
 pub(super) type Row = Vec<String>;
 
-/// Runs `zfs` with these arguments; its lines.
-pub(super) fn zfs(args: &[&str]) -> Result<Vec<Row>> {
+/// Runs `zfs` with these arguments, which are about one pool; its lines.
+pub(super) fn zfs(pool: &str, args: &[&str]) -> Result<Vec<Row>> {
+    state::check(pool)?;
     let shown = || format!("`zfs {}`", args.join(" "));
     let failed = |e: Cause| Error::io("run", shown(), e);
     let output = run(args).map_err(failed)?;

@@ -3,7 +3,7 @@
 
 use super::names::Base;
 use super::program::{self, Row};
-use super::{host, layout, state};
+use super::{layout, state};
 use crate::storage::{Error, Result};
 
 use std::path::{Path, PathBuf};
@@ -28,17 +28,17 @@ pub fn installed() -> Result<Vec<Installed>> {
         return Ok(Vec::new());
     }
     let wanted = format!("{ACTIVE},{DATASET}");
-    let pools = state::answering()?;
-    if pools.is_empty() {
-        return Ok(Vec::new());
-    }
     let fields = "name,property,value";
-    let get = ["get", "-Hp", "-s", "local", "-o", fields, &wanted];
-    let pools = pools.iter().map(String::as_str);
-    let rows = program::zfs(&get.into_iter().chain(pools).collect::<Vec<_>>())?;
+    let mut rows = Vec::new();
+    for pool in state::answering()? {
+        let get = ["get", "-Hp", "-s", "local", "-o", fields, &wanted, &pool];
+        rows.extend(program::zfs(&pool, &get)?);
+    }
     let found = marked(&rows).into_iter().map(|(name, dataset)| Installed {
         // What is wrong with it is told when it is imported.
-        path: layout::mountpoint(&dataset).unwrap_or_else(|_| Path::new("/").join(&dataset)),
+        path: Base::new(&dataset)
+            .and_then(|base| layout::mountpoint(&base))
+            .unwrap_or_else(|_| Path::new("/").join(&dataset)),
         name,
         dataset,
     });
@@ -68,9 +68,8 @@ fn marked(rows: &[Row]) -> Vec<(String, String)> {
 /// Marks the pool of a dataset as ours.
 pub fn install(dataset: &str) -> Result<()> {
     let base = Base::new(dataset)?;
-    host()?;
     let (active, name) = (format!("{ACTIVE}=yes"), format!("{DATASET}={dataset}"));
-    program::zfs(&["set", &active, &name, base.pool()]).map(drop)
+    program::zfs(base.pool(), &["set", &active, &name, base.pool()]).map(drop)
 }
 
 /// Takes the mark off again.
@@ -78,7 +77,7 @@ pub fn uninstall(dataset: &str) -> Result<()> {
     let base = Base::new(dataset)?;
     let pool = base.pool();
     for property in [ACTIVE, DATASET] {
-        program::zfs(&["inherit", property, pool])?;
+        program::zfs(pool, &["inherit", property, pool])?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ impl ZfsStorage {
     /// Removes the marks of containers that never came to be.
     fn forget_marks(&self) -> Result<()> {
         let failed = |e| Error::io("list", MARKS, e);
-        for entry in self.root.read_dir(MARKS).map_err(failed)? {
+        for entry in self.root()?.read_dir(MARKS).map_err(failed)? {
             let name = entry.map_err(failed)?.name;
             let Some(id) = name.to_str().filter(|id| check_id(id).is_ok()) else {
                 continue;

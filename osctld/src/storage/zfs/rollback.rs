@@ -64,10 +64,10 @@ impl ZfsStorage {
         }
         let note = format!("{NOTES}/{id}@{name}");
         let shown = || format!("container {id} for a rollback");
-        self.root
+        self.root()?
             .mkdir_all(NOTES, 0o700)
             .map_err(|e| Error::io("mark", shown(), e))?;
-        match self.root.mknod(&note, Kind::File, 0o600, (0, 0)) {
+        match self.root()?.mknod(&note, Kind::File, 0o600, (0, 0)) {
             Err(e) if e.errno() != Errno::EEXIST => return Err(Error::io("mark", shown(), e)),
             _ => {}
         }
@@ -85,7 +85,7 @@ impl ZfsStorage {
         }
         for row in &plan.to {
             let (dataset, snapshot) = (self.base.below(&row.of()), self.base.below(&row.below()));
-            let done = self.zfs.rollback_to(&dataset, &snapshot);
+            let done = self.zfs()?.rollback_to(&dataset, &snapshot);
             done.map_err(failed("roll back", format!("data of container {id}")))?;
             failpoint!("rollback.dataset");
         }
@@ -93,7 +93,7 @@ impl ZfsStorage {
     }
 
     fn forget_note(&self, note: &str) -> Result<()> {
-        match self.root.unlink(note) {
+        match self.root()?.unlink(note) {
             Err(e) if e.errno() != Errno::ENOENT => Err(Error::io("remove", note, e)),
             _ => Ok(()),
         }
@@ -101,7 +101,11 @@ impl ZfsStorage {
 
     /// Finishes what a crash interrupted.
     pub(super) fn finish_rollbacks(&self) -> Vec<Note> {
-        let names = match self.root.read_dir(NOTES) {
+        let root = match self.root() {
+            Ok(root) => root,
+            Err(e) => return vec![Note::Odd(text(&e))],
+        };
+        let names = match root.read_dir(NOTES) {
             Ok(entries) => entries.flatten().map(|entry| entry.name),
             Err(e) if e.errno() == Errno::ENOENT => return Vec::new(),
             Err(e) => return vec![Note::Odd(text(&Error::io("list", NOTES, e)))],

@@ -14,7 +14,7 @@ use osctl_linux::zfs::{InUse, Value};
 use super::mounts;
 use super::names::CT;
 use super::rows::{FIELDS, Row, SCHEDULE, TEMPORARY, parse};
-use super::{Failure, ROOTFS, ZfsStorage, failed, program, unmounted};
+use super::{Failure, ROOTFS, ZfsStorage, failed, unmounted};
 use crate::failpoint;
 use crate::storage::snapshots::{Newer, Snapshot, Snapshots, TEMPORARY as PREFIX, check_name};
 use crate::storage::{Error, Result, Storage, check_id};
@@ -49,7 +49,7 @@ impl ZfsStorage {
             FIELDS,
             below,
         ];
-        let rows = program::zfs(&args)?;
+        let rows = self.ask(&args)?;
         let parent = self.base.below(CT);
         Ok(rows.iter().filter_map(|row| parse(&parent, row)).collect())
     }
@@ -154,7 +154,7 @@ impl ZfsStorage {
             .iter()
             .map(|row| self.base.below(&row.below()))
             .collect();
-        self.zfs
+        self.zfs()?
             .destroy_snapshots(&names, InUse::Refuse)
             .map_err(|e| {
                 let busy = |e: &Failure| {
@@ -178,7 +178,7 @@ impl ZfsStorage {
     pub(super) fn forget_temporary(&self) -> Result<usize> {
         let below = self.base.below(CT);
         let fields = format!("name,{TEMPORARY}");
-        let rows = program::zfs(&["list", "-Hp", "-r", "-t", "snapshot", "-o", &fields, &below])?;
+        let rows = self.ask(&["list", "-Hp", "-r", "-t", "snapshot", "-o", &fields, &below])?;
         let ours = rows.into_iter().filter_map(|row| {
             let [name, temporary] = row.as_slice() else {
                 return None;
@@ -188,7 +188,7 @@ impl ZfsStorage {
         });
         let names: Vec<String> = ours.collect();
         if !names.is_empty() {
-            let told = self.zfs.destroy_snapshots(&names, InUse::Later);
+            let told = self.zfs()?.destroy_snapshots(&names, InUse::Later);
             told.map_err(failed("destroy", "temporary snapshots"))?;
         }
         Ok(names.len())
@@ -212,7 +212,6 @@ impl ZfsStorage {
 
 impl Snapshots for ZfsStorage {
     fn datasets(&self, id: &str) -> Result<Vec<String>> {
-        self.answers()?;
         let top = self.base.container(id)?;
         self.need(id)?;
         let args = [
@@ -227,7 +226,7 @@ impl Snapshots for ZfsStorage {
             "name",
             &top,
         ];
-        let rows = program::zfs(&args)?;
+        let rows = self.ask(&args)?;
         let names = rows.iter().filter_map(|row| row.first());
         let below = names.filter_map(|name| {
             let rest = name.strip_prefix(&top)?;
@@ -241,40 +240,15 @@ impl Snapshots for ZfsStorage {
     }
 
     fn snapshots(&self, id: &str) -> Result<Vec<Snapshot>> {
-        self.answers()?;
         let mut all = self.gather(self.rows_of(id)?)?;
         Ok(all.remove(id).unwrap_or_default())
     }
 
     fn all_snapshots(&self) -> Result<BTreeMap<String, Vec<Snapshot>>> {
-        self.answers()?;
         self.gather(self.snapshot_rows(&self.base.below(CT))?)
     }
 
-    fn count_snapshots(&self) -> Result<BTreeMap<String, u64>> {
-        self.answers()?;
-        let parent = self.base.below(CT);
-        // Names alone: the kernel is not asked about each.
-        let args = [
-            "list", "-H", "-r", "-d", "2", "-t", "snapshot", "-s", "name", "-o", "name", &parent,
-        ];
-        let mut count = BTreeMap::new();
-        for row in program::zfs(&args)? {
-            let name = row
-                .first()
-                .and_then(|name| name.strip_prefix(&parent)?.strip_prefix('/'));
-            let Some((id, name)) = name.and_then(|name| name.split_once('@')) else {
-                continue;
-            };
-            if check_id(id).is_ok() && !name.starts_with(PREFIX) {
-                *count.entry(id.to_owned()).or_default() += 1;
-            }
-        }
-        Ok(count)
-    }
-
     fn snapshot(&self, id: &str, name: &str, schedule: Option<&str>) -> Result<()> {
-        self.answers()?;
         check_name(name)?;
         let top = self.base.container(id)?;
         let whole = |relative: &String| match relative.is_empty() {
@@ -287,7 +261,7 @@ impl Snapshots for ZfsStorage {
             properties.push((TEMPORARY, Value::Text("yes".into())));
         }
         properties.extend(schedule.map(|part| (SCHEDULE, Value::Text(part.to_owned()))));
-        self.zfs
+        self.zfs()?
             .snapshot(&names, &properties)
             .map_err(|e| match e.is(Errno::EEXIST) {
                 true => Error::SnapshotExists {
@@ -301,19 +275,16 @@ impl Snapshots for ZfsStorage {
     }
 
     fn destroy_snapshot(&self, id: &str, name: &str) -> Result<()> {
-        self.answers()?;
         check_name(name)?;
         self.destroy_rows(&self.rows_named(id, name)?)
     }
 
     fn rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()> {
-        self.answers()?;
         check_name(name)?;
         self.return_to(id, name, newer)
     }
 
     fn clone_snapshot(&self, id: &str, name: &str, to: &str) -> Result<()> {
-        self.answers()?;
         check_name(name)?;
         let target = self.base.container(to)?;
         let mut rows = self.rows_named(id, name)?;
@@ -329,7 +300,7 @@ impl Snapshots for ZfsStorage {
                 relative => format!("{target}/{relative}"),
             };
             let snapshot = self.base.below(&row.below());
-            let made = self.zfs.clone(&snapshot, &dataset, &unmounted());
+            let made = self.zfs()?.clone(&snapshot, &dataset, &unmounted());
             made.map_err(failed("make", format!("data of container {to}")))?;
             failpoint!("snapshot.cloned");
             Ok(())
@@ -342,11 +313,10 @@ impl Snapshots for ZfsStorage {
     }
 
     fn open_snapshot(&self, id: &str, dataset: &str, name: &str) -> Result<Root> {
-        self.answers()?;
         check_name(name)?;
         let snapshot = format!("{}@{name}", self.base.part(id, dataset)?);
         if !self
-            .zfs
+            .zfs()?
             .exists(&snapshot)
             .map_err(failed("look for", &snapshot))?
         {
@@ -367,7 +337,6 @@ impl Snapshots for ZfsStorage {
     }
 
     fn mount_snapshot(&self, id: &str, name: &str) -> Result<PathBuf> {
-        self.answers()?;
         check_name(name)?;
         let rows = self.rows_named(id, name)?;
         let mounted = rows.iter().try_for_each(|row| {
@@ -386,7 +355,6 @@ impl Snapshots for ZfsStorage {
     }
 
     fn unmount_snapshot(&self, id: &str, name: &str) -> Result<bool> {
-        self.answers()?;
         check_name(name)?;
         check_id(id)?;
         let (own, below) = (format!("{id}@{name}"), format!("{id}/"));

@@ -4,6 +4,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use osctl_linux::zfs::Zfs;
+
 use crate::storage::{Error, Result};
 
 /// One directory for each imported pool, with its state in a file.
@@ -24,6 +26,12 @@ pub(super) fn check(pool: &str) -> Result<()> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(Error::io("read", path.display().to_string(), e)),
     }
+}
+
+/// The library, to ask something of a pool that answers.
+pub(super) fn library(pool: &str) -> Result<&'static Zfs> {
+    check(pool)?;
+    Zfs::load().map_err(|e| Error::io("use", "ZFS", e))
 }
 
 /// Names of the imported pools that answer, sorted.

@@ -56,7 +56,7 @@ impl ZfsStorage {
     fn source(&self, id: &str, dataset: &str, snapshots: &[&str]) -> Result<String> {
         snapshots.iter().try_for_each(|name| check_name(name))?;
         let source = self.base.part(id, dataset)?;
-        match self.zfs.exists(&source) {
+        match self.zfs()?.exists(&source) {
             Ok(true) => Ok(source),
             Ok(false) => Err(Error::NotFound(id.to_owned())),
             Err(e) => Err(failed("look for", source)(e)),
@@ -73,7 +73,7 @@ impl ZfsStorage {
         let names: Vec<&str> = from.into_iter().chain([to]).collect();
         let source = self.source(id, dataset, &names)?;
         let from = from.map(|name| format!("{source}@{name}"));
-        let sent = self.zfs.send(
+        let sent = self.zfs()?.send(
             &format!("{source}@{to}"),
             from.as_deref().map_or(From::Nothing, From::Source),
             out,
@@ -94,7 +94,7 @@ impl ZfsStorage {
         let from = from.map(|name| format!("{source}@{name}"));
         let from = from.as_deref().map_or(From::Nothing, From::Source);
         let bytes = self
-            .zfs
+            .zfs()?
             .send_space(&format!("{source}@{to}"), from, form(how));
         bytes.map_err(failed("measure", format!("data of container {id}")))
     }
@@ -115,7 +115,7 @@ impl ZfsStorage {
             _ => {}
         }
         self.mark(id)?;
-        let part = self.zfs.exists(&target);
+        let part = self.zfs()?.exists(&target);
         let was_there = part.map_err(failed("look for", &target))?;
         let input = input.try_clone_to_owned();
         let input = input.map_err(|e| Error::io("read", "a stream", e))?;
@@ -139,7 +139,7 @@ impl ZfsStorage {
     }
 
     fn discard_dataset(&self, dataset: &str, id: &str) -> Result<()> {
-        match self.zfs.rename(dataset, &self.base.trashed(id)) {
+        match self.zfs()?.rename(dataset, &self.base.trashed(id)) {
             Err(e) if !e.is(Errno::ENOENT) => Err(failed("discard", dataset)(e)),
             _ => Ok(()),
         }
@@ -238,7 +238,7 @@ impl Reader<'_> {
         let snapshot = format!("{}@{name}", self.target);
         let received =
             self.storage
-                .zfs
+                .zfs()?
                 .receive(&snapshot, std::os::fd::AsFd::as_fd(&self.input), &how);
         received.map_err(failed("receive", &self.what))?;
         self.made.push(name.to_owned());

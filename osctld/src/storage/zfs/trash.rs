@@ -77,13 +77,13 @@ impl ZfsStorage {
         let trash = self.base.below(TRASH);
         let types = "filesystem,volume,snapshot";
         let fields = "name,used,clones";
-        let rows = program::zfs(&["list", "-Hp", "-r", "-t", types, "-o", fields, &trash])?;
+        let rows = self.ask(&["list", "-Hp", "-r", "-t", types, "-o", fields, &trash])?;
         Ok(trashed(&trash, &rows))
     }
 
     pub(super) fn destroy_some(&self, limit: u64) -> Result<Emptied> {
         let trash = self.base.below(TRASH);
-        let rows = program::zfs(&[
+        let rows = self.ask(&[
             "list",
             "-Hp",
             "-r",
@@ -125,10 +125,10 @@ impl ZfsStorage {
     /// Destroys one; false when something that exists needs it.
     fn destroy(&self, item: &Item) -> Result<bool> {
         if !item.snapshots.is_empty() {
-            let told = self.zfs.destroy_snapshots(&item.snapshots, InUse::Later);
+            let told = self.zfs()?.destroy_snapshots(&item.snapshots, InUse::Later);
             told.map_err(failed("destroy", format!("snapshots of {}", item.dataset)))?;
         }
-        match self.zfs.destroy(&item.dataset) {
+        match self.zfs()?.destroy(&item.dataset) {
             Ok(()) => Ok(true),
             Err(e) if e.is(Errno::ENOENT) => Ok(true),
             // Of its snapshots, some go later.
