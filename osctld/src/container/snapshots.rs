@@ -277,7 +277,7 @@ impl Container {
         let (daemon, pool) = self.home()?;
         if keep.is_some() && !has_snapshots(&pool) {
             return Err(Error::unsupported(format!(
-                "cannot make snapshots of container {}: a pool in a directory has none",
+                "cannot make snapshots of container {}: a pool in a directory has no snapshots",
                 self.label()
             ))
             .hint("keep the container in a pool of ZFS"));

@@ -33,5 +33,6 @@ mod network_live;
 mod network_rates;
 mod restart;
 mod settings;
+mod snapshots;
 mod stopping;
 mod wire;
