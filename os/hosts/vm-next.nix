@@ -8,6 +8,16 @@ in
   imports = [ ./vm.nix ];
   services.getty.autologin = lib.mkForce [ ];
   services.openssh.port = 2222;
+  users.users.ann = {
+    uid = 1000;
+    group = "ann";
+    shell = "/run/current-system/sw/bin/bash";
+    openssh.authorizedKeys.keys = [
+      "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1hZGUgdXAgZm9yIHRoaXMgdGVzdCBvbmx5ISEhISEh ann@example"
+    ];
+  };
+  users.groups.ann.gid = 1000;
+  users.groups.crew = { gid = 1001; members = [ "ann" ]; };
   boot.kernel.sysctl."vm.swappiness" = lib.mkForce 7;
   boot.kernelModules = [ "dummy" ];
   networking.interfaces.br1 = {
@@ -15,6 +25,8 @@ in
     ipv6.addresses = [ { address = "2001:db8::1"; prefixLength = 64; } ];
   };
   networking.bridges.br1.interfaces = [ "eth1" ];
+  networking.defaultGateway = "192.0.2.254";
+  networking.nameservers = [ "192.0.2.1" ];
   networking.hosts."192.0.2.77" = [ "seven" ];
   networking.nftables = {
     enable = true;
@@ -35,6 +47,7 @@ in
     enable = true;
     settings = {
       interface = "br1";
+      local = "/test/";
       address = [ "/a.test/192.0.2.8" "/b.test/192.0.2.9" ];
     };
   };
@@ -113,7 +126,14 @@ in
     };
     logs = {
       run = "echo out; echo err >&2; exec sleep 4004";
-      log = { linePrefix = "prefixed "; maxFileSize = 5000; };
+      log = { linePrefix = "prefixed "; maxFileSize = 5000; sendTo = "127.0.0.1:5514"; };
+    };
+    # Takes another configuration by a signal.
+    signalled = {
+      onChange = "reload";
+      reloadMethod = "1";
+      control."1" = "echo signalled >> /run/signalled";
+      run = "exec sleep 4006";
     };
     single = {
       runlevels = [ "single" ];

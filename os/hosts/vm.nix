@@ -18,6 +18,8 @@
     importAttempts = 1;
     scrub.enable = true;
   };
+  osctld.settings.socket_group = "operators";
+  users.groups.operators.gid = 500;
   osctl.images.minimal = import ../images/minimal.nix { inherit pkgs; };
   osctl.test-agent.enable = true;
 }

@@ -51,23 +51,32 @@ in
           entries = lib.concatMapStrings (it: "${it.source} ${it.target} ${it.mode}\n") enabled;
         }
         ''
+          mkdir -p $out/etc $out/links
           while read source target mode; do
             mkdir -p "$out/etc/$(dirname "$target")"
             ln -s "$source" "$out/etc/$target"
-            [ "$mode" = symlink ] || echo "$mode" > "$out/etc/$target.mode"
+            if [ "$mode" = symlink ]; then
+              mkdir -p "$out/links/$(dirname "$target")"
+              ln -s "/etc/static/$target" "$out/links/$target"
+            else
+              echo "$mode" > "$out/etc/$target.mode"
+            fi
           done < $entriesPath
         '';
     system.activationScripts.etc.text = ''
       new=@out@/etc
-      mkdir -p /etc
-      (cd $new && find . -mindepth 1 \( -type l -o -type f \) ! -name '*.mode' -printf '%P\n') | while read file; do
-        mkdir -p "/etc/$(dirname "$file")"
-        if [ -e "$new/$file.mode" ]; then
-          cp -L --remove-destination "$new/$file" "/etc/$file"
-          chmod "$(cat "$new/$file.mode")" "/etc/$file"
-        else
-          ln -sfn "/etc/static/$file" "/etc/$file"
-        fi
+      # All that are missing or others at once: there are many, and each switch comes by here.
+      links() { find "$1" -type l -lname '/etc/static/*' -printf '%P %l\n' | sort; }
+      (
+        cd ${config.system.build.etc}/links
+        find . -type d -printf '/etc/%P\n' | xargs mkdir -p
+        comm -13 <(links /etc) <(links .) | cut -d' ' -f1 | xargs -r cp -d --parents --remove-destination -t /etc
+      )
+      # Who reads them meanwhile finds the old or the new one.
+      find $new/ -name '*.mode' -printf '%P\n' | while read -r file; do
+        file=''${file%.mode}
+        install -D -T -m "$(< "$new/$file.mode")" "$new/$file" "/etc/$file.new"
+        mv -T "/etc/$file.new" "/etc/$file"
       done
       ln -sfn $new /etc/static
       # What the system before this one linked and this one does not.

@@ -137,13 +137,12 @@ in
         for service in /etc/runit/services/*; do
           [ -e $service/run ] || [ -L /run/runit/service/''${service##*/} ] || rm -rf $service
         done
+        mkdir -p ${toString (map (name: "/run/runit/supervise/${name} /run/runit/supervise/${name}.log") (lib.attrNames services))}
         for service in ${toString (lib.attrNames services)}; do
-          mkdir -p /run/runit/supervise/$service
-          ln -sfn /run/runit/supervise/$service /etc/runit/services/$service/supervise
-          if [ -d /etc/runit/services/$service/log ]; then
-            mkdir -p /run/runit/supervise/$service.log
-            ln -sfn /run/runit/supervise/$service.log /etc/runit/services/$service/log/supervise
-          fi
+          directory=/etc/runit/services/$service
+          [ -L $directory/supervise ] || ln -sfn /run/runit/supervise/$service $directory/supervise
+          [ ! -d $directory/log ] || [ -L $directory/log/supervise ] ||
+            ln -sfn /run/runit/supervise/$service.log $directory/log/supervise
         done
       '';
     };

@@ -34,14 +34,16 @@ is_protected() {
   return 1
 }
 
-# Column $3 of service $2 in system $1.
-column() {
-  awk -v name="$2" -v column="$3" '$1 == name { print $column }' "$1/services"
-}
+# Of each service: what it says of itself, and what makes it another one.
+declare -A on_change reload_method triggers old_triggers
+while read -r name _ _ hash; do old_triggers[$name]=$hash; done < "$old/services"
+while read -r name change method hash; do
+  on_change[$name]=$change reload_method[$name]=$method triggers[$name]=$hash
+done < @out@/services
 
 # Whether file $2 of service $1 is another one.
 differs() {
-  [ "$(readlink -f "$old/etc/runit/services/$1/$2")" != "$(readlink -f "@out@/etc/runit/services/$1/$2")" ]
+  ! [ "$old/etc/runit/services/$1/$2" -ef "@out@/etc/runit/services/$1/$2" ]
 }
 
 # Makes the system a generation of the profile, unless it is the current one.
@@ -90,10 +92,10 @@ compare() {
     elif [ ! -e "$up/$name" ]; then
       start+=("$name")
       continue
-    elif [ "$(column "$old" "$name" 4)" != "$(column @out@ "$name" 4)" ]; then
+    elif [ "${old_triggers[$name]-}" != "${triggers[$name]}" ]; then
       restart+=("$name")
     elif differs "$name" run; then
-      case $(column @out@ "$name" 2) in
+      case ${on_change[$name]} in
         restart) restart+=("$name") ;;
         reload) reload+=("$name") ;;
       esac
@@ -104,11 +106,19 @@ compare() {
   done < "$level"
 }
 
-# Services whose supervisor runsvdir(8) has started, which looks every 5 s.
+# Ends a service for good, and its supervisor. That waits for the logger, which
+# waits for all that have the log open: they may outlive the service.
+take_out() {
+  sv -w 60 force-stop "$1"
+  sv exit "$1" > /dev/null
+  [ ! -e "$1/log/run" ] || sv force-stop "$1/log" > /dev/null
+}
+
+# Waits for the supervisors of services, which runsvdir(8) starts: it looks every 5 s.
 supervised() {
   for name; do
     for _ in {1..200}; do
-      [ ! -p "$up/$name/supervise/ok" ] || break
+      [[ ! $(sv status "$up/$name") =~ ^(run|down|finish): ]] || break
       sleep 0.1
     done
   done
@@ -118,12 +128,12 @@ activate() {
   compare
   for name in "${stop[@]}"; do
     act rm $up/"$name"
-    act sv -w 60 force-shutdown /etc/runit/services/"$name"
+    act take_out /etc/runit/services/"$name"
   done
   for name in "${restart[@]}"; do act sv -w 60 force-stop $up/"$name"; done
   act @out@/activate
   for name in "${log[@]}"; do act sv restart $up/"$name"/log; done
-  for name in "${reload[@]}"; do act sv "$(column @out@ "$name" 3)" $up/"$name" || failed=1; done
+  for name in "${reload[@]}"; do act sv "${reload_method[$name]}" $up/"$name" || failed=1; done
   for name in "${start[@]}"; do act ln -sfn /etc/runit/services/"$name" $up/"$name"; done
   act supervised "${start[@]}"
   local begin=("${restart[@]/#/$up/}" "${start[@]/#/$up/}")

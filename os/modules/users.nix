@@ -17,8 +17,8 @@ let
         };
         hashedPassword = mkOption {
           type = types.str;
-          default = "!";
-          description = "As crypt(3) makes it; `!` is none.";
+          default = "*";
+          description = "As crypt(3) makes it; `*` is none. One that begins with `!` locks the user out, with keys as well.";
         };
         openssh.authorizedKeys.keys = mkOption {
           type = types.listOf types.str;

@@ -137,6 +137,11 @@ impl Machine {
         }
     }
 
+    /// The file of a disk, which the machine must not have while it is written to.
+    pub fn disk(&self, index: usize) -> &Path {
+        &self.disks[index].path
+    }
+
     /// Words to add to the kernel's command line from the next start on.
     pub fn set_words(&mut self, words: &str) {
         words.clone_into(&mut self.settings.append);
@@ -236,6 +241,9 @@ impl Machine {
     #[track_caller]
     pub(super) fn settle(&mut self) {
         self.sh("sv -w 240 start osctld dhcp-eth0 > /dev/null").ok();
+        if let Some(path) = self.settings.closure.clone() {
+            self.copy_closure(&path);
+        }
         if !self.settings.prepare.is_empty() {
             let script = self.settings.prepare.clone();
             self.sh(&script).ok();

@@ -1,6 +1,7 @@
 //! What a machine is, before there is one.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 /// Where a machine has its root from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,9 @@ pub struct Settings {
     pub console: Console,
     /// Words to add to the kernel's command line.
     pub append: String,
+    /// A path of this machine's store that a host has, with all that it refers
+    /// to, before it is prepared.
+    pub closure: Option<PathBuf>,
     /// A script of bash that is done before a host is [ready]: once, however
     /// many tests start from there.
     ///
@@ -71,6 +75,7 @@ impl Default for Settings {
             wire: None,
             console: Console::File,
             append: String::new(),
+            closure: None,
             prepare: String::new(),
         }
     }

@@ -110,7 +110,7 @@ fn key(dist: &Path, settings: &Settings) -> String {
     let command = machine.command();
     let arguments: Vec<&OsStr> = command.get_args().collect();
     arguments.hash(&mut hasher);
-    (&settings.disks, &settings.prepare).hash(&mut hasher);
+    (&settings.disks, &settings.closure, &settings.prepare).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
