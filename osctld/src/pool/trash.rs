@@ -130,9 +130,9 @@ impl Pool {
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            // An exported pool is nobody's any more.
+            // An exported pool is nobody's any more; one that does not answer may do so later.
             if let Some(pool) = pool.upgrade()
-                && pool.finish_in().is_ok()
+                && (pool.answers().is_err() || pool.finish_in().is_ok())
             {
                 pool.empty_trash();
             }

@@ -8,6 +8,7 @@
 //! POOL/repository/KEY@image   an image, which containers are cloned of
 //! POOL/repository/new.KEY.RAND
 //! POOL/trash/NAME.RAND        what is to be destroyed
+//! POOL/ct/gone.ID.RAND        what gets there when there is room again
 //! POOL/conf POOL/log POOL/hook     others' business; made here
 //! ```
 //! In the file tree it looks like a pool in a directory. `ct/.new/ID` is there while a container
@@ -39,7 +40,7 @@ use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use osctl_linux::zfs::{Value, Zfs};
 
 use self::mounts::Allow;
-use self::names::{Base, CT};
+use self::names::{Base, CT, gone};
 use super::datasets::ROOTFS;
 use super::{
     Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id, text,
@@ -119,8 +120,17 @@ impl ZfsStorage {
 
     /// Moves a dataset below the pool to the trash, busy or not; false when there is none.
     fn discard(&self, relative: &str, what: &str) -> Result<bool> {
-        let to = self.base.trashed(what);
-        match self.zfs()?.rename(&self.base.below(relative), &to) {
+        let from = self.base.below(relative);
+        let is_container = Path::new(relative).parent() == Some(Path::new(CT));
+        let moved = match self.zfs()?.rename(&from, &self.base.trashed(what)) {
+            // What changes its parent is counted anew, and is too much for a pool that is overfull
+            // already; another name is not.
+            Err(e) if e.is(Errno::ENOSPC) && is_container => {
+                self.zfs()?.rename(&from, &self.base.below(&gone(what)))
+            }
+            moved => moved,
+        };
+        match moved {
             Ok(()) => {
                 crate::failpoint!("storage.trashed");
                 mounts::detach(&self.at(relative))?;

@@ -18,6 +18,7 @@ mod services;
 mod snapshots;
 mod switch;
 mod zfs;
+mod zfs_faults;
 
 #[test]
 fn boots() {

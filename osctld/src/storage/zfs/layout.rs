@@ -15,6 +15,11 @@ use crate::storage::{Error, Result};
 
 /// User property of the datasets that we have made, so that nobody else's is taken for one.
 const ROLE: &str = "org.osctl:role";
+/// Datasets with bytes that nobody else can take, so that what a full pool holds can still be
+/// deleted: there ZFS refuses whatever may need a block, also the change of a name. What a change
+/// of a file may need at worst is counted, 16 MiB and more for each that is going on. A dataset can
+/// change its parent when that has as much room as the pool may be overfull.
+const RESERVED: [(&str, u64); 2] = [("conf", 128 << 20), (TRASH, 16 << 20)];
 /// `xattr=sa`, `acltype=posix` as the kernel numbers them: what systems in containers need.
 const XATTR_SA: u64 = 2;
 const ACL_POSIX: u64 = 1;
@@ -121,8 +126,30 @@ impl ZfsStorage {
             }
             failpoint!("storage.layout");
         }
+        match self.reserve() {
+            Ok(notes) => done.extend(notes),
+            Err(e) => tracing::warn!(
+                "when the pool is full, nothing can be deleted: {}",
+                crate::storage::text(&e)
+            ),
+        }
         for dir in std::iter::once(".").chain(LAYOUT).chain([MARKS]) {
             done.extend(ensure_dir(&self.path, self.root()?, dir)?);
+        }
+        Ok(done)
+    }
+
+    /// Sees to it that datasets have for themselves what is [`RESERVED`]; tells what it did.
+    fn reserve(&self) -> Result<Vec<String>> {
+        let [conf, trash] = RESERVED.map(|(name, _)| self.base.below(name));
+        let rows = self.ask(&["get", "-Hp", "-o", "value", "reservation", &conf, &trash])?;
+        let mut done = Vec::new();
+        for (row, (name, bytes)) in rows.iter().zip(RESERVED) {
+            if row.first().and_then(|value| program::number(value)) < Some(bytes) {
+                let reservation = format!("reservation={bytes}");
+                self.ask(&["set", &reservation, &self.base.below(name)])?;
+                done.push(format!("reserved {} MiB for {name}", bytes >> 20));
+            }
         }
         Ok(done)
     }

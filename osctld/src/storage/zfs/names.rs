@@ -12,6 +12,8 @@ pub(super) const TRASH: &str = "trash";
 pub(super) const DATASETS: [&str; 6] = [CT, "conf", "hook", "log", REPOSITORY, TRASH];
 /// Begins names of what is being made. No id has a dot in it.
 pub(super) const STAGING: &str = "new.";
+/// Begins names of containers that had no room in the trash.
+pub(super) const GONE: &str = "gone.";
 /// Name of the snapshot that is an image.
 pub(super) const IMAGE: &str = "image";
 
@@ -91,15 +93,23 @@ impl Base {
 
     /// A new name in the trash for a container or image.
     pub(super) fn trashed(&self, what: &str) -> String {
-        let short: String = what.chars().take(48).collect();
-        self.below(&format!("{TRASH}/{short}.{}", unique()))
+        self.below(&fresh(&format!("{TRASH}/"), what))
     }
 }
 
 /// A new name, relative to the pool, for what is being made in `parent`.
 pub(super) fn staging(parent: &str, id: &str) -> String {
+    fresh(&format!("{parent}/{STAGING}"), id)
+}
+
+/// A new name, relative to the pool, beside other containers, for one that is deleted.
+pub(super) fn gone(id: &str) -> String {
+    fresh(&format!("{CT}/{GONE}"), id)
+}
+
+fn fresh(begin: &str, id: &str) -> String {
     let short: String = id.chars().take(48).collect();
-    format!("{parent}/{STAGING}{short}.{}", unique())
+    format!("{begin}{short}.{}", unique())
 }
 
 #[cfg(test)]
@@ -139,8 +149,9 @@ mod tests {
         assert_eq!(base.relative("tank"), None);
         // No id can be one of these, and all fit into a name.
         let id = "a".repeat(200);
-        let name = base.below(&staging(CT, &id));
-        assert!(check_id(name.rsplit('/').next().unwrap()).is_err());
+        for name in [staging(CT, &id), gone(&id)] {
+            assert!(check_id(name.rsplit('/').next().unwrap()).is_err());
+        }
         let longest = Base::new(&"x".repeat(155)).unwrap();
         for name in [
             longest.trashed(&id),

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use osctl_linux::zfs::InUse;
 
 use super::mounts;
-use super::names::TRASH;
+use super::names::{CT, GONE, TRASH};
 use super::{ZfsStorage, failed, program};
 use crate::storage::{Emptied, Result, Trashed, trashed_at};
 
@@ -82,21 +82,14 @@ impl ZfsStorage {
     }
 
     pub(super) fn destroy_some(&self, limit: u64) -> Result<Emptied> {
-        let trash = self.base.below(TRASH);
-        let rows = self.ask(&[
-            "list",
-            "-Hp",
-            "-r",
-            "-t",
-            "filesystem,volume,snapshot",
-            "-o",
-            "name",
-            &trash,
-        ])?;
         let mut out = Emptied {
             done: true,
             ..Emptied::default()
         };
+        self.bring_gone(&mut out)?;
+        let trash = self.base.below(TRASH);
+        let types = "filesystem,volume,snapshot";
+        let rows = self.ask(&["list", "-Hp", "-r", "-t", types, "-o", "name", &trash])?;
         let mut mounted = None;
         for item in items(&trash, &rows) {
             if out.removed >= limit {
@@ -120,6 +113,22 @@ impl ZfsStorage {
             }
         }
         Ok(out)
+    }
+
+    /// Moves here what had no room when it was deleted.
+    fn bring_gone(&self, out: &mut Emptied) -> Result<()> {
+        for name in self.children(CT)? {
+            let Some(id) = name.strip_prefix(GONE) else {
+                continue;
+            };
+            let from = self.base.below(&format!("{CT}/{name}"));
+            let moved = self.zfs()?.rename(&from, &self.base.trashed(id));
+            if let Err(e) = moved.map_err(failed("move to the trash", from)) {
+                out.done = false;
+                out.errors.push(e);
+            }
+        }
+        Ok(())
     }
 
     /// Destroys one; false when something that exists needs it.

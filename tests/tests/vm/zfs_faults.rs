@@ -1,0 +1,251 @@
+//! What goes wrong with pools of ZFS: datasets that vanish or are held, pools that are full or lose
+//! their disks. Others must not notice.
+
+use osctl_tests::vm::Machine;
+
+use super::zfs::{self, says, wait_for_trash};
+
+/// Where its disk is.
+const DISK: &str = "/run/frail";
+const NEW: &str = "osctl ct new --from-archive /tmp/minimal.tar";
+
+/// Runs a script that may not hang: its status and what it said.
+fn bounded(host: &mut Machine, script: &str) -> (i32, String) {
+    let script = format!("exec 2>&1\n{script}");
+    let output = host.run(&["timeout", "50", "bash", "-c", &script]);
+    let text = output.text();
+    assert_ne!(output.status, 124, "{script} hangs: {text}");
+    (output.status, text)
+}
+
+/// Runs a script that may not hang and has to fail; what it said.
+#[track_caller]
+fn fails(host: &mut Machine, script: &str) -> String {
+    let (status, text) = bounded(host, script);
+    assert_ne!(status, 0, "{script}: {text}");
+    text
+}
+
+/// Runs a script that may not hang; what it said.
+#[track_caller]
+fn quickly(host: &mut Machine, script: &str) -> String {
+    let (status, text) = bounded(host, script);
+    assert_eq!(status, 0, "{script}: {text}");
+    text
+}
+
+/// A host with the pool `tank`, and `frail` in a file of this many MiB in memory.
+fn host(memory: u32) -> Option<Machine> {
+    let mut host = zfs::host()?;
+    says(
+        &mut host,
+        &format!(
+            "mkdir {DISK} && mount -t tmpfs -o size={memory}m frail {DISK}
+            truncate -s 512m {DISK}/disk && zpool create -O compression=off frail {DISK}/disk
+            osctl pool install frail"
+        ),
+    );
+    Some(host)
+}
+
+#[test]
+fn a_dataset_that_is_gone_or_held() {
+    let Some(mut host) = zfs::host() else {
+        return;
+    };
+    let host = &mut host;
+    // Gone behind the daemon's back: told, deleted, and the name is free again.
+    for id in ["gone", "lost"] {
+        says(
+            host,
+            &format!("{NEW} tank:{id} && zfs destroy -r tank/ct/{id}"),
+        );
+    }
+    let said = fails(host, "osctl ct start tank:gone");
+    assert!(said.contains("has no data"), "{said}");
+    quickly(host, "sv -w 40 restart osctld");
+    let state = "osctl ct show -H -o state,error tank:lost";
+    let said = quickly(host, state);
+    assert!(
+        said.contains("error") && said.contains("data of container tank:lost are missing"),
+        "{said}"
+    );
+    quickly(
+        host,
+        "osctl ct del --force tank:gone && osctl ct del --force tank:lost",
+    );
+    quickly(
+        host,
+        &format!("{NEW} tank:gone && osctl ct start tank:gone"),
+    );
+
+    // Held: gone at once, destroyed when it is let go of.
+    says(
+        host,
+        &format!("{NEW} tank:held && zfs snapshot tank/ct/held@x && zfs hold keep tank/ct/held@x"),
+    );
+    quickly(host, "osctl ct del tank:held");
+    let reason =
+        "until osctl trash-bin ls -H -o reason | grep -i 'destroy\\|busy'; do sleep 0.2; done";
+    let said = quickly(host, reason);
+    assert!(said.contains("tank/trash/held."), "{said}");
+    quickly(host, &format!("{NEW} tank:held"));
+    quickly(
+        host,
+        "zfs release keep $(zfs list -Hrt snapshot -o name tank/trash) && osctl trash-bin prune",
+    );
+    wait_for_trash(host, "tank");
+}
+
+/// Fills the pool `frail` from inside a container until nothing more goes in.
+fn fill(host: &mut Machine, id: &str) {
+    let dd = |size: &str, n: u32| {
+        format!("osctl ct exec frail:{id} /bin/busybox dd if=/dev/zero of=/fill{n} bs={size}")
+    };
+    let said = fails(
+        host,
+        &format!(
+            "{}; osctl ct exec frail:{id} /bin/busybox sync; false",
+            dd("1M", 0)
+        ),
+    );
+    assert!(said.contains("No space left"), "{said}");
+    // What is left of the last transaction group.
+    for n in 1..6 {
+        bounded(host, &format!("{}; sync -f /frail/ct/{id}", dd("4k", n)));
+    }
+}
+
+#[test]
+fn a_pool_that_is_full() {
+    let Some(mut host) = host(700) else {
+        return;
+    };
+    let host = &mut host;
+    for id in ["big", "small", "idle"] {
+        says(
+            host,
+            &format!("{NEW} frail:{id} && osctl ct start frail:{id}"),
+        );
+    }
+    fill(host, "big");
+    println!("{}", says(host, "zfs list -o space -r frail"));
+
+    // New ones are refused, and nothing is left of them.
+    let said = fails(host, &format!("{NEW} frail:new"));
+    println!("new: {said}");
+    assert!(!says(host, "zfs list -Hro name frail/ct").contains("new"));
+    let ids = "osctl ct ls -H -o id --pool frail | xargs";
+    assert_eq!(says(host, ids), "big idle small");
+    // What is there can be used, changed and stopped.
+    quickly(host, "osctl ct exec frail:small /bin/busybox true");
+    quickly(host, "osctl ct set hostname frail:small still.example.org");
+    quickly(
+        host,
+        "osctl ct stop frail:idle && osctl ct start frail:idle",
+    );
+    // And deleted, several at once: their space comes back.
+    quickly(
+        host,
+        "osctl ct del --force frail:small & osctl ct del --force frail:idle; status=$?
+        wait $! && exit $status",
+    );
+    quickly(host, "osctl ct stop frail:big && osctl ct del frail:big");
+    assert_eq!(says(host, ids), "");
+    wait_for_trash(host, "frail");
+    quickly(
+        host,
+        &format!("{NEW} frail:new && osctl ct start frail:new"),
+    );
+    let free = says(host, "zfs get -Hpo value available frail");
+    println!("free again: {free}");
+    assert!(free.parse::<u64>().unwrap() > 64 << 20);
+}
+
+#[test]
+fn a_pool_that_loses_its_disks() {
+    let Some(mut host) = host(300) else {
+        return;
+    };
+    let host = &mut host;
+    for id in ["frail:a", "frail:b", "tank:other"] {
+        says(host, &format!("{NEW} {id}"));
+    }
+    says(host, "osctl ct start frail:a && osctl ct start tank:other");
+    // ZFS' writes fail, and those who want them wait for ever.
+    host.sh(&format!(
+        "dd if=/dev/zero of={DISK}/filler bs=1M 2> /dev/null"
+    ));
+    let write = "dd if=/dev/zero of=/x bs=1M count=64; sync";
+    host.sh(&format!(
+        "(osctl ct exec frail:a /bin/busybox sh -c '{write}' &) > /dev/null 2>&1"
+    ));
+    let suspended = "until grep -q SUSPENDED /proc/spl/kstat/zfs/frail/state; do sleep 0.2; done";
+    quickly(host, suspended);
+
+    // Told, with the cause, of the pool and of its containers.
+    let problems = quickly(host, "osctl pool show -H -o problems frail");
+    assert!(problems.contains("suspended"), "{problems}");
+    let listed = quickly(host, "osctl ct ls -H -o id,state,disk_used");
+    let rows: Vec<Vec<&str>> = listed
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    let states: Vec<(&str, &str)> = rows.iter().map(|r| (r[0], r[1])).collect();
+    assert_eq!(
+        states,
+        [("a", "error"), ("b", "error"), ("other", "running")]
+    );
+    assert!(quickly(host, "osctl ct ls -H -o id --state error").contains('a'));
+    let shown = quickly(host, "osctl ct show -H -o state,error frail:b");
+    assert!(
+        shown.contains("error") && shown.contains("zpool clear frail"),
+        "{shown}"
+    );
+    for verb in [
+        "ct new --from-archive /tmp/minimal.tar frail:x",
+        "ct start frail:b",
+        "ct set quota frail:b 1g",
+        "ct set hostname frail:b b.example.org",
+        "ct dataset ls frail:b",
+        "ct dataset new frail:b data",
+        "ct snapshot new frail:b",
+        "ct del --force frail:a",
+        "ct del --force frail:b",
+        "trash-bin prune frail",
+    ] {
+        let said = fails(host, &format!("osctl {verb}"));
+        assert!(said.contains("suspended"), "{verb}: {said}");
+        assert!(said.contains("zpool clear frail"), "{verb}: {said}");
+    }
+
+    // Nobody else waits, not even a daemon that starts anew.
+    quickly(
+        host,
+        &format!("{NEW} tank:more && osctl ct start tank:more"),
+    );
+    quickly(host, "osctl ct exec tank:other /bin/busybox true");
+    quickly(host, "osctl ct del --force tank:more");
+    wait_for_trash(host, "tank");
+    quickly(
+        host,
+        "sv -w 40 restart osctld && osctl ct exec tank:other /bin/busybox true",
+    );
+
+    // Its disks are back: it is what it was, and can be deleted.
+    quickly(host, &format!("rm {DISK}/filler && zpool clear frail"));
+    quickly(
+        host,
+        "until ! grep -q SUSPENDED /proc/spl/kstat/zfs/frail/state; do sleep 0.2; done",
+    );
+    quickly(
+        host,
+        "osctl pool ls -H -o name | grep -qx frail || osctl pool import frail",
+    );
+    assert_eq!(
+        quickly(host, "osctl ct show -H -o state frail:a"),
+        "running"
+    );
+    quickly(host, "osctl ct del --force frail:a && osctl ct del frail:b");
+    wait_for_trash(host, "frail");
+}
