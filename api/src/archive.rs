@@ -12,11 +12,13 @@ use crate::names::{GroupPath, Name, Ref};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// What suits the pool.
+    /// What suits the pool: streams where it is one of ZFS, else a tarball.
     #[default]
     Auto,
     /// A tarball, which any pool takes.
     Tar,
+    /// Streams of ZFS, of all of the container's datasets, which pools of ZFS take.
+    Zfs,
 }
 
 /// How the data of a container are compressed in an archive.

@@ -599,6 +599,9 @@ pub struct Set {
     /// Delete the container when it stops
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral: Option<bool>,
+    /// Forget at the end of each run what it has changed
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impermanence: Option<bool>,
     /// Host name
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Hostname>,
@@ -639,6 +642,7 @@ impl Set {
             id,
             autostart: None,
             ephemeral: None,
+            impermanence: None,
             hostname: None,
             dns_resolvers: None,
             init_cmd: None,
@@ -673,6 +677,8 @@ pub enum Setting {
     Autostart,
     /// Keep the container when it stops.
     Ephemeral,
+    /// Keep what its runs change.
+    Impermanence,
     /// Leave the host name to the container.
     Hostname,
     /// Leave resolv.conf to the container.
@@ -1013,6 +1019,12 @@ pub struct Container {
     pub autostart_delay: Option<u64>,
     /// Whether it is deleted when it stops.
     pub ephemeral: bool,
+    /// Whether what it changes is forgotten when it stops.
+    #[serde(default)]
+    pub impermanence: bool,
+    /// Path of what holds the data that it runs from, when they are not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_dataset: Option<String>,
     /// Host name that was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Hostname>,

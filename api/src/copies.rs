@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::mounts::Mountpoint;
 use crate::names::{GroupPath, Name, Ref};
 
 /// Copy a container, within its pool or to another one
@@ -35,6 +36,40 @@ pub struct Copy {
     #[arg(long = "no-network-interfaces")]
     #[serde(default)]
     pub no_netifs: bool,
+}
+
+/// Start a container from an image, once
+///
+/// It runs with its network, limits and devices, from files that are thrown away when it stops or
+/// reboots. Its own files are not touched, and nothing is mounted in it but what is asked for here.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct Boot {
+    /// Id of the container, which must be stopped
+    #[arg(value_name = "CTID")]
+    pub id: Ref,
+    /// Image archive, plain or compressed root tarball, or directory on the host, as an absolute path
+    #[arg(long, value_name = "PATH")]
+    pub from_archive: String,
+    /// Mount the container's own files, with its datasets, on a directory in it
+    #[arg(long, value_name = "DIR")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_root_dataset: Option<Mountpoint>,
+    /// Distribution, when the image does not tell or tells wrong
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<String>,
+    /// Version of the distribution
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Architecture, as `uname -m` says
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// Stop a running container first
+    #[arg(short, long)]
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Put a new root file system in the place of a container's

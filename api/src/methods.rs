@@ -84,6 +84,7 @@ macro_rules! for_each_method {
             PoolUnset, $crate::pool::Unset, $crate::daemon::Done, Admin, Once;
             PoolAssets, $crate::pool::Assets, $crate::daemon::Assets, Read, Once;
             TrashBinList, $crate::trash_bin::List, $crate::trash_bin::Trash, Read, Once;
+            TrashBinDatasetAdd, $crate::trash_bin::DatasetAdd, $crate::daemon::Done, Admin, Once;
             TrashBinPrune, $crate::trash_bin::Prune, $crate::daemon::Done, Admin, Once;
             GarbageCollectorPrune, $crate::trash_bin::Collect, $crate::trash_bin::Collected, Admin, Once;
             PoolAutostartQueue, $crate::pool::AutostartQueue, $crate::pool::AutostartQueued, Read, Once;
@@ -124,6 +125,7 @@ macro_rules! for_each_method {
             ContainerImport, $crate::archive::Import, $crate::archive::Imported, Admin, Progress;
             ContainerCopy, $crate::copies::Copy, $crate::container::Container, Admin, Progress;
             ContainerReinstall, $crate::copies::Reinstall, $crate::daemon::Done, Admin, Progress;
+            ContainerBoot, $crate::copies::Boot, $crate::daemon::Done, Admin, Progress;
             ContainerMove, $crate::container::Move, $crate::daemon::Done, Admin, Progress;
             ContainerChown, $crate::container::Chown, $crate::daemon::Done, Admin, Once;
             ContainerChgrp, $crate::container::Chgrp, $crate::daemon::Done, Admin, Once;

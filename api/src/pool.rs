@@ -12,6 +12,8 @@ use crate::names::{AttrName, Name};
 /// Unless a directory is given, the pool is the pool of ZFS of the same name, or a dataset in it. A
 /// directory is created when it is missing and is made accessible to root only. A default id
 /// range is made on it. The pool comes back by itself whenever the daemon starts.
+///
+/// The key of an encrypted dataset may come on the file descriptor of the call, a regular file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
 pub struct Install {
     /// Name of the new pool
@@ -34,6 +36,8 @@ pub struct Uninstall {
 }
 
 /// Take an installed pool into use
+///
+/// The key of an encrypted dataset may come on the file descriptor of the call, a regular file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
 pub struct Import {
     /// Name of the pool

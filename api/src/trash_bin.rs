@@ -38,6 +38,18 @@ pub struct Item {
     pub reason: String,
 }
 
+/// Move a dataset of a pool of ZFS to the trash, which destroys it in the background
+///
+/// That is for what is nobody's: data of a container that has no configuration, or datasets beside
+/// those of the pool. What belongs to a container, or to the pool itself, is refused. It is unmounted,
+/// and goes with its snapshots and all that is below it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
+pub struct DatasetAdd {
+    /// Whole name of the dataset
+    #[arg(value_name = "DATASET")]
+    pub dataset: String,
+}
+
 /// Remove what was deleted now, in the background
 ///
 /// This happens by itself; what could not be removed is tried again after a while, and at once with

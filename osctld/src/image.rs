@@ -19,6 +19,7 @@ mod metadata;
 mod pax;
 mod source;
 mod sparse;
+mod streams;
 mod write;
 mod yaml;
 
@@ -34,7 +35,8 @@ pub use cache::{Cached, ImageCache};
 pub use create::create_from;
 pub use facts::Facts;
 pub use metadata::Metadata;
-pub use write::{Compression, Pack, Packed, pack, pack_tarball};
+pub use streams::{Receive, unpack_streams};
+pub use write::{Compression, Pack, Packed, Sent, pack, pack_streams, pack_tarball};
 pub use yaml::{parse as parse_yaml, text as yaml_text};
 
 /// Bounds on an image.

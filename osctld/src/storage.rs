@@ -163,6 +163,9 @@ pub enum Error {
          `zpool clear {0}` lets it go on once they are back"
     )]
     Suspended(String),
+    /// A dataset is encrypted, and there is no key for it.
+    #[error("dataset {0} is locked: its key is not loaded")]
+    Locked(String),
     /// The back end can't do that.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -290,6 +293,15 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
     /// otherwise as [`Storage::create`].
     fn create_from(&self, id: &str, image: &str, watch: Watch<'_>) -> Result<()>;
 
+    /// Makes new data that are those of a container that does not run, without its datasets, for one
+    /// run of it: without a copy where the back end can.
+    fn copy_own(&self, id: &str, to: &str) -> Result<()> {
+        let own = self.open_rootfs(id)?;
+        self.create(to, &mut |tree| {
+            Ok(copy_tree(&own, tree, Watch::none()).map(drop)?)
+        })
+    }
+
     /// Makes new data permanent; to be called when the container's configuration is on the disk.
     fn complete(&self, id: &str) -> Result<()>;
 
@@ -406,6 +418,12 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
     /// read beyond its end.
     fn receive(&self, _id: &str, _dataset: &str, _input: BorrowedFd<'_>) -> Result<Vec<String>> {
         Err(NO_STREAMS)
+    }
+
+    /// Makes what was received of somebody else like any other new data: there are no snapshots,
+    /// and a dataset holds a root directory and nothing beside it. What has none is refused.
+    fn settle(&self, _id: &str) -> Result<()> {
+        Ok(())
     }
 
     /// What keeps the pool from answering right now; told at once.

@@ -145,7 +145,7 @@ pub const SNAPSHOTS: &[&str] = &[
 pub const DATASETS: &[&str] = &["dataset.made", "dataset.unmounted"];
 
 /// Of an export of a running container.
-pub const EXPORT: &[&str] = &["export.stopped", "export.packed"];
+pub const EXPORT: &[&str] = &["export.stopped", "export.still", "export.packed"];
 /// Of an import with hooks and a new group.
 pub const IMPORT: &[&str] = &[
     "import.user",
@@ -159,3 +159,7 @@ pub const IMPORT: &[&str] = &[
     "store.rename",
     "store.sync-dir",
 ];
+/// Of archives of streams, which are on ZFS only: `tests/tests/vm/archives.rs` walks through them.
+pub const ARCHIVES: &[&str] = &["import.stream"];
+/// Of a run from other files than its own, and its end.
+pub const BOOT: &[&str] = &["boot.made", "boot.noted", "boot.ended"];

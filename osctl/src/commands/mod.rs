@@ -87,6 +87,11 @@ pub const ROOT: &[Node] = &[
         &[
             verb::<trash_bin::Ls>(&["ls", "list"]),
             verb::<api_trash::Prune>(&["prune"]),
+            noun(
+                &["dataset"],
+                "Destroy datasets that are nobody's",
+                &[verb::<api_trash::DatasetAdd>(&["add"])],
+            ),
         ],
     ),
     noun(
@@ -105,9 +110,9 @@ pub const ROOT: &[Node] = &[
 ];
 
 const POOL: &[Node] = &[
-    verb::<pool::Install>(&["install"]),
+    verb::<pools::Install>(&["install"]),
     verb::<pool::Uninstall>(&["uninstall"]),
-    verb::<pool::Import>(&["import"]),
+    verb::<pools::Import>(&["import"]),
     verb::<pool::Export>(&["export"]),
     verb::<pools::Ls>(&["ls", "list"]),
     verb::<pools::Show>(&["show", "info"]),
@@ -249,5 +254,4 @@ done! {
 object! {
     id_range::New { id_range };
     user::New { user };
-    pool::Import {};
 }

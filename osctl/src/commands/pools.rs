@@ -1,22 +1,113 @@
 //! `osctl pool`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::PathBuf;
 
+use osctl_api::Method;
 use osctl_api::names::{AttrName, Name};
 use osctl_api::pool;
+use rustix::fs::MemfdFlags;
 
 use super::tables;
 use crate::cli::absolute;
 use crate::context::{Context, to_value};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::list::{ListOptions, ShowOptions, View};
 use crate::tree::Verb;
+use crate::ui::prompt;
 
-impl Verb for pool::Install {
+/// Make a dataset of ZFS, or a directory, a pool and import it
+///
+/// Unless a directory is given, the pool is the pool of ZFS of the same name, or a dataset in it. A
+/// directory is created when it is missing and is made accessible to root only. A default id
+/// range is made on it. The pool comes back by itself whenever the daemon starts.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Install {
+    #[command(flatten)]
+    params: pool::Install,
+    #[command(flatten)]
+    key: KeyOptions,
+}
+
+impl Verb for Install {
     fn run(mut self, cx: &mut Context) -> Outcome {
-        self.dir = self.dir.as_deref().map(absolute).transpose()?;
-        let object = cx.daemon.call(&self)?;
+        self.params.dir = self.params.dir.as_deref().map(absolute).transpose()?;
+        let object = self.key.call(cx, &self.params)?;
         cx.object(&object)
+    }
+}
+
+/// Take an installed pool into use
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Import {
+    #[command(flatten)]
+    params: pool::Import,
+    #[command(flatten)]
+    key: KeyOptions,
+}
+
+impl Verb for Import {
+    fn run(self, cx: &mut Context) -> Outcome {
+        if self.params.all && self.key.is_given() {
+            return Err(Failure::usage("a key is of one pool: name it"));
+        }
+        let object = self.key.call(cx, &self.params)?;
+        cx.object(&object)
+    }
+}
+
+/// Where the key of an encrypted dataset comes from.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct KeyOptions {
+    /// Read the key of the encrypted dataset from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "ask_key")]
+    key_file: Option<PathBuf>,
+    /// Ask for the pass phrase of the encrypted dataset
+    ///
+    /// It is read from standard input when that is no terminal.
+    #[arg(long)]
+    ask_key: bool,
+}
+
+impl KeyOptions {
+    fn is_given(&self) -> bool {
+        self.ask_key || self.key_file.is_some()
+    }
+
+    fn call<M: Method>(&self, cx: &mut Context, params: &M) -> Result<M::Reply, Failure> {
+        match self.file()? {
+            Some(file) => Ok(cx.daemon.call_fds(params, &[file])?.reply),
+            None => cx.daemon.call(params),
+        }
+    }
+
+    /// The key as a file.
+    fn file(&self) -> Result<Option<File>, Failure> {
+        if let Some(path) = &self.key_file {
+            let file = File::open(path);
+            let cannot = || format!("cannot open {}", path.display());
+            return file.map(Some).map_err(|e| Failure::local(cannot(), &e));
+        }
+        if !self.ask_key {
+            return Ok(None);
+        }
+        let none = || Failure::usage("no key was given");
+        let key = prompt::secret("Key: ")?.filter(|key| !key.is_empty());
+        let mut line = key.ok_or_else(none)?;
+        line.push('\n');
+        // In memory only, and nobody else's.
+        let cannot = |e: std::io::Error| Failure::local("cannot keep the key", &e);
+        let flags = MemfdFlags::CLOEXEC;
+        let file = rustix::fs::memfd_create("key", flags).map_err(|e| cannot(e.into()))?;
+        let mut file = File::from(file);
+        let written = file.write_all(line.as_bytes());
+        written.and_then(|()| file.rewind()).map_err(cannot)?;
+        Ok(Some(file))
     }
 }
 

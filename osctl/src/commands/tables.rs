@@ -199,6 +199,8 @@ pub static CONTAINER: Table = Table {
         number("autostart_priority"),
         field("autostart_delay", Kind::Seconds),
         text("ephemeral"),
+        text("impermanence"),
+        text("boot_dataset"),
         text("hostname"),
         list("dns_resolvers"),
         text("nesting"),

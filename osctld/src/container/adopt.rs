@@ -20,7 +20,7 @@ use super::mount_change::registered;
 use super::netifs::Planned;
 use super::plan::Mode;
 use super::verdict::Request;
-use super::{Container, Pending, Run, blocking, reinstall, relocate, watch};
+use super::{Container, Pending, Run, blocking, boot, reinstall, relocate, watch};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::{self, Parents};
@@ -42,7 +42,8 @@ const MAX_RECORD: u64 = 64 * 1024;
 pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
     let loaded = {
         let pool = Arc::clone(pool);
-        blocking(move || Ok(recover(&pool))).await
+        let run_dir = daemon.pool_run_dir(&pool.name).join("ct");
+        blocking(move || Ok(recover(&pool, &run_dir))).await
     };
     let Ok((configs, broken)) = loaded.inspect_err(|e| pool.add_problem("containers", e.chain()))
     else {
@@ -90,7 +91,7 @@ type Found = (Vec<(Name, Config, u64)>, BTreeSet<String>);
 
 /// Reads all configurations, and finishes or undoes what was interrupted. Returns also the ids of
 /// those that can't be read.
-fn recover(pool: &Pool) -> Found {
+fn recover(pool: &Pool, run_dir: &Path) -> Found {
     let mut configs: Vec<(Name, Config, u64)> = Vec::new();
     let mut broken = BTreeSet::new();
     let all = match pool.conf.containers.load_all() {
@@ -141,9 +142,13 @@ fn recover(pool: &Pool) -> Found {
     }
     finish_renames(pool, &mut configs);
     reinstall::finish_replacements(pool, &mut configs);
+    // One that runs, or ended after the last daemon did, has a directory.
+    let may_run = |id: &Name| run_dir.join(id.as_str()).exists();
+    let booted = boot::settle_boots(pool, &mut configs, may_run);
     let known: BTreeSet<&str> = configs
         .iter()
         .map(|(id, ..)| id.as_str())
+        .chain(booted.iter().map(String::as_str))
         .chain(broken.iter().map(String::as_str))
         .collect();
     pool.recover_hooks(|id| known.contains(id.as_str()));
@@ -366,6 +371,8 @@ impl Container {
         let run_dir = daemon.container_run_dir(&self.pool, &self.id);
         let (record, mode) = (exit_record(&run_dir), mode_of(&run_dir));
         self.clean_up(daemon).await?;
+        let of_image = self.runs_image();
+        self.end_boot().await?;
         let mut seen = self.seen.lock();
         seen.last_exit = Some(match &record {
             Some(record) => watch::describe(&record.how),
@@ -375,7 +382,7 @@ impl Container {
             Some(ExitRecord {
                 how: How::Reboot, ..
             }) => Some(Pending::Reboot),
-            _ if seen.config.ephemeral && mode == Mode::Boot => Some(Pending::Delete),
+            _ if seen.config.ephemeral && mode == Mode::Boot && !of_image => Some(Pending::Delete),
             _ => None,
         };
         Ok(())

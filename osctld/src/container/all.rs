@@ -139,7 +139,7 @@ impl Container {
             self.stop_held(StopMode::ShutdownOrKill, limit, message, &hold)
                 .await
         };
-        let booted = self.run().is_none_or(|run| run.mode == Mode::Boot);
+        let booted = self.run().is_none_or(|run| run.mode == Mode::Boot) && !self.runs_image();
         match tokio::time::timeout(limit, asked).await {
             Ok(Ok(())) => {}
             // It was deleted meanwhile.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use osctl_api::container::{
     Autostart, Cgparam, CpuLimit, Device, DeviceKind, MemoryLimit, Prlimit, Set, Setting, Unset,
 };
+use osctl_api::mounts::Mountpoint;
 use osctl_api::names::{GroupPath, Hostname, Name};
 use osctl_api::net::IfName;
 use osctl_api::snapshot::Keep;
@@ -89,6 +90,9 @@ pub struct Config {
     /// Snapshots that are made by schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<Keep>,
+    /// Each run begins with the same files, and what it changes goes when it ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub impermanence: bool,
     /// User attributes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attrs: BTreeMap<String, String>,
@@ -104,6 +108,34 @@ pub struct Config {
     /// Where it may still be found, while it is being moved from another pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub came_from: Option<Elsewhere>,
+    /// What it runs from rather than its own data, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Booted>,
+}
+
+/// Data that a container runs from for one run, and what runs in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booted {
+    /// By which name the pool's storage knows them.
+    pub data: String,
+    /// Distribution.
+    pub distribution: String,
+    /// Version of the distribution.
+    pub version: String,
+    /// Architecture.
+    pub arch: String,
+    /// Where the container's own data are mounted in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_at: Option<Mountpoint>,
+    /// Of an image, not a copy of its own.
+    pub image: bool,
+}
+
+impl Booted {
+    /// Whether they are of an image.
+    pub fn is_image(&self) -> bool {
+        self.image
+    }
 }
 
 /// Data that take the place of a container's, and what runs in them.
@@ -157,6 +189,8 @@ impl Config {
             dns_resolvers: Vec::new(),
             autostart: None,
             ephemeral: false,
+            impermanence: false,
+            booted: None,
             nesting: false,
             seccomp: None,
             init_cmd: Vec::new(),
@@ -184,6 +218,7 @@ impl Config {
         self.replacement = None;
         self.going_to = None;
         self.came_from = None;
+        self.booted = None;
     }
 
     /// Init and its arguments.
@@ -212,6 +247,9 @@ impl Config {
     pub fn set(&mut self, set: Set) -> Result<(), Error> {
         if let Some(v) = set.autostart {
             self.autostart = Some(v);
+        }
+        if let Some(v) = set.impermanence {
+            self.impermanence = v;
         }
         if let Some(v) = set.ephemeral {
             self.ephemeral = v;
@@ -262,6 +300,7 @@ impl Config {
             match setting {
                 Setting::Autostart => self.autostart = None,
                 Setting::Ephemeral => self.ephemeral = false,
+                Setting::Impermanence => self.impermanence = false,
                 Setting::Hostname => self.hostname = None,
                 Setting::DnsResolvers => self.dns_resolvers.clear(),
                 Setting::InitCmd => self.init_cmd.clear(),

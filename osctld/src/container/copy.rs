@@ -91,7 +91,17 @@ impl Container {
 
     /// Refuses what is frozen, and would have to be stopped.
     pub(super) fn check_can_stop(&self, live: bool, what: &str) -> Result<(), Error> {
-        if self.state() != State::Frozen || live {
+        if live {
+            return Ok(());
+        }
+        if self.runs_image() {
+            return Err(Error::state(format!(
+                "cannot {what} container {}: it runs from an image, and would not do so any more",
+                self.label()
+            ))
+            .hint("stop it first; its own files stand still meanwhile with --no-consistent"));
+        }
+        if self.state() != State::Frozen {
             return Ok(());
         }
         Err(Error::state(format!(

@@ -93,7 +93,11 @@ impl Container {
             self.clean_up(&daemon).await?;
             failpoint!("delete.cgroup");
             let (pool, id) = (Arc::clone(&pool), id.clone());
+            let booted = self.config().booted.clone();
             blocking(move || {
+                if let Some(booted) = booted {
+                    super::reinstall::discard(&pool, &booted.data)?;
+                }
                 trash(&pool, &id)?;
                 failpoint!("delete.data");
                 pool.remove_hooks(&id);

@@ -1,15 +1,17 @@
 //! Exporting a container: to an archive that this or another host makes it from again.
 //!
 //! A container that runs is stopped for its copy and started again after it, unless it is to be
-//! copied live. That it is to be started again is noted first, so that the next daemon does it
-//! when this one dies.
+//! copied live; where there are snapshots, it is started as soon as there is one. That it is to be
+//! started again is noted first, so that the next daemon does it when this one dies.
 
 use std::fs::File;
 use std::io::Seek;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use osctl_api::archive as api;
 use osctl_api::container::State;
+use osctl_linux::beneath::Root;
 
 use super::config::Config;
 use super::portable::{container_yml, group_yml, user_yml};
@@ -20,7 +22,8 @@ use crate::failpoint;
 use crate::handlers::{Cancel, ProgressSender};
 use crate::image::{self, Compression, Hook, Pack};
 use crate::pool::Pool;
-use crate::storage::Watch;
+use crate::storage::transfer::temporary_snapshot;
+use crate::storage::{Form, Watch};
 
 /// Levels that are fast and compress well.
 const GZIP: u32 = 6;
@@ -46,70 +49,104 @@ impl Container {
         self.judge(Request::Export, "export")?;
         let (daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
-        let stopped = self.state() == State::Running && !params.live;
-        if self.state() == State::Frozen && !params.live {
-            return Err(Error::state(format!(
-                "cannot export container {}: it is frozen, and can't be stopped for that",
-                self.label()
-            ))
-            .hint("unfreeze it, or copy it as it is with --no-consistent"));
-        }
-        if stopped {
+        self.check_can_stop(params.live, "export")?;
+        let format = format(&pool, params.format)?;
+        let mut stopped = false;
+        if self.state() == State::Running && !params.live {
             progress.say("stopping the container");
             self.stop_for_a_while(&daemon, &hold).await?;
+            stopped = true;
             failpoint!("export.stopped");
         }
-        let packed = self
-            .pack(&pool, params, out, progress.clone(), cancel)
-            .await;
+        let snapshot = self.keep_still(&pool).await;
+        let mut started = Ok(());
+        // What is in a snapshot stands still, whatever the container does.
+        if stopped && matches!(snapshot, Ok(Some(_))) {
+            progress.say("starting the container again");
+            started = self.start_again(&daemon, &hold).await;
+            stopped = false;
+        }
+        failpoint!("export.still");
+        let packed = match snapshot {
+            Ok(snapshot) => {
+                let pack = Packing {
+                    params: params.clone(),
+                    format,
+                    snapshot,
+                };
+                self.pack(&pool, pack, out, progress.clone(), cancel).await
+            }
+            Err(e) => Err(e),
+        };
         failpoint!("export.packed");
         if stopped {
             progress.say("starting the container again");
-            let started = self.start_again(&daemon, &hold).await;
-            let packed = packed?;
-            started.map_err(|e| e.hint("its archive is complete"))?;
-            return Ok(packed);
+            started = self.start_again(&daemon, &hold).await;
         }
-        packed
+        let packed = packed?;
+        started.map_err(|e| e.hint("its archive is complete"))?;
+        Ok(packed)
+    }
+
+    /// Makes a snapshot to pack its files from, where there are snapshots.
+    async fn keep_still(self: &Arc<Self>, pool: &Arc<Pool>) -> Result<Option<String>, Error> {
+        if pool.storage.backend() != "zfs" {
+            return Ok(None);
+        }
+        let (this, pool) = (Arc::clone(self), Arc::clone(pool));
+        blocking(move || {
+            let name = temporary_snapshot("export");
+            let made = pool.storage.snapshot(this.id.as_str(), &name, None);
+            made.map_err(|e| {
+                let cannot = format!("cannot export container {}", this.label());
+                Error::backend(cannot, e)
+            })?;
+            Ok(Some(name))
+        })
+        .await
     }
 
     async fn pack(
         self: &Arc<Self>,
         pool: &Arc<Pool>,
-        params: &api::Export,
+        packing: Packing,
         out: File,
         progress: ProgressSender,
         cancel: Cancel,
     ) -> Result<api::Exported, Error> {
-        let (this, pool, params) = (Arc::clone(self), Arc::clone(pool), params.clone());
+        let (this, pool) = (Arc::clone(self), Arc::clone(pool));
         blocking(move || {
-            this.pack_tar(&pool, &params, out, &progress, &cancel)
-                .map_err(|e| e.context(format!("cannot export container {}", this.label())))
+            let packed = this.write_archive(&pool, &packing, out, &progress, &cancel);
+            if let Some(name) = &packing.snapshot
+                && let Err(e) = pool.storage.destroy_snapshot(this.id.as_str(), name)
+            {
+                let why = crate::error::chain(&e);
+                tracing::warn!(id = %this.id, name, %why, "a temporary snapshot stays");
+            }
+            packed.map_err(|e| e.context(format!("cannot export container {}", this.label())))
         })
         .await
     }
 
-    fn pack_tar(
+    fn write_archive(
         &self,
         pool: &Pool,
-        params: &api::Export,
+        packing: &Packing,
         mut out: File,
         progress: &ProgressSender,
         cancel: &Cancel,
     ) -> Result<api::Exported, Error> {
         let config = self.config();
-        let root = pool
-            .storage
-            .open_rootfs(self.id.as_str())
-            .map_err(|e| Error::backend("cannot open its root file system", e))?;
         let datasets = pool.storage.datasets(self.id.as_str());
         let datasets = datasets.map_err(|e| Error::backend("cannot list its datasets", e))?;
-        if datasets.len() > 1 {
+        let below: Vec<String> = datasets.into_iter().filter(|d| !d.is_empty()).collect();
+        if !below.is_empty() && packing.format == api::Format::Tar {
             return Err(Error::unsupported(
                 "an archive of format tar has no room for the container's datasets",
-            ));
+            )
+            .hint("export it with --format zfs"));
         }
-        let hooks = match params.no_hooks {
+        let hooks = match packing.params.no_hooks {
             true => Vec::new(),
             false => pool.read_hooks(&self.id)?,
         };
@@ -118,19 +155,87 @@ impl Container {
             || cancel.is_cancelled(),
             progress.by_mebibytes("packing its files"),
         );
+        let watch = Watch::new(&cancelled, &tell);
         let configs = described.files();
-        let pack = described.pack(&config, self.id.as_str(), &configs, &hooks, params);
-        let packed = image::pack(&root, &pack, &mut out, Watch::new(&cancelled, &tell));
-        let packed = packed.map_err(|e| match e {
+        let pack = described.pack(&config, self.id.as_str(), &configs, &hooks, &packing.params);
+        let packed = match &packing.snapshot {
+            Some(snapshot) if packing.format == api::Format::Zfs => {
+                self.pack_streams(pool, (&below, snapshot), &pack, &mut out, watch)
+            }
+            snapshot => {
+                let root = self.root_of(pool, snapshot.as_deref())?;
+                image::pack(&root, &pack, &mut out, watch).map(|packed| packed.warnings)
+            }
+        };
+        let warnings = packed.map_err(|e| match e {
             image::Error::Cancelled => Error::cancelled("cancelled"),
             e => Error::backend("its archive can't be written", e),
         })?;
         let written = out.sync_all().and_then(|()| out.stream_position());
         let size = written.map_err(|e| Error::backend("its archive can't be written", e))?;
-        Ok(api::Exported {
-            size,
-            warnings: packed.warnings,
-        })
+        Ok(api::Exported { size, warnings })
+    }
+
+    /// Its files: as they are in a snapshot, or now.
+    fn root_of(&self, pool: &Pool, snapshot: Option<&str>) -> Result<Root, Error> {
+        let id = self.id.as_str();
+        let root = match snapshot {
+            Some(name) => pool.storage.open_snapshot(id, "", name),
+            None => pool.storage.open_rootfs(id),
+        };
+        root.map_err(|e| Error::backend("cannot open its root file system", e))
+    }
+
+    fn pack_streams(
+        &self,
+        pool: &Pool,
+        (datasets, snapshot): (&[String], &str),
+        pack: &Pack<'_>,
+        out: &mut File,
+        watch: Watch<'_>,
+    ) -> image::Result<Vec<String>> {
+        // What is not compressed here is sent as it is on the disk, where it may be compressed.
+        let form = match pack.compression {
+            Compression::None => Form::Compact,
+            _ => Form::Plain,
+        };
+        let send = |dataset: &str, out: BorrowedFd<'_>| {
+            let storage = pool.storage.as_ref();
+            storage.send(self.id.as_str(), dataset, None, snapshot, form, out)
+        };
+        let sent = image::Sent {
+            datasets,
+            snapshot,
+            send: &send,
+        };
+        image::pack_streams(&sent, pack, out, watch)?;
+        Ok(Vec::new())
+    }
+}
+
+/// What an archive is to be made of, and how.
+struct Packing {
+    params: api::Export,
+    /// Tar or ZFS.
+    format: api::Format,
+    /// The snapshot that the files are taken from, where there is one.
+    snapshot: Option<String>,
+}
+
+/// How the data stand in an archive of a container of this pool.
+fn format(pool: &Pool, wanted: api::Format) -> Result<api::Format, Error> {
+    let zfs = pool.storage.backend() == "zfs";
+    match wanted {
+        api::Format::Auto if zfs => Ok(api::Format::Zfs),
+        api::Format::Auto => Ok(api::Format::Tar),
+        api::Format::Zfs if !zfs => {
+            let why = format!(
+                "pool {} is a directory, of which there are no streams",
+                pool.name
+            );
+            Err(Error::unsupported(why).hint("export the container with --format tar"))
+        }
+        format => Ok(format),
     }
 }
 

@@ -6,19 +6,17 @@
 //! import of the pool, what it leaves undone after that is done then.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
 use osctl_api::archive::{self as api, MissingDevices};
 use osctl_api::container::Device;
 use osctl_api::names::{GroupPath, Name};
 
-use super::config::Config;
-use super::create::{self, complete, discard};
+use super::create;
 use super::hooks::is_hook;
+use super::import_data::{Source, build};
 use super::launch::seccomp;
 use super::portable::{Given, Loaded, load_container, load_user};
-use super::settings::quota;
 use super::{Container, blocking, plan};
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -27,7 +25,7 @@ use crate::group::{self, Parents};
 use crate::handlers::{Cancel, ProgressSender};
 use crate::image::{self, Image, Limits};
 use crate::pool::Pool;
-use crate::storage::Watch;
+use crate::storage;
 use crate::user;
 
 /// What an archive may grow to when it is unpacked, by its own size: a system is seldom a fifth of
@@ -36,18 +34,35 @@ const MOST_GROWTH: u64 = 32;
 
 /// What is made of an archive.
 #[derive(Debug)]
-struct Plan {
-    id: Name,
-    user: User,
+pub(super) struct Plan {
+    pub(super) id: Name,
+    pub(super) user: User,
     /// Whether the group is to be made.
     new_group: bool,
-    loaded: Loaded,
-    head: Image,
+    pub(super) loaded: Loaded,
+    pub(super) head: Image,
+}
+
+impl Plan {
+    /// Whether its data are streams.
+    pub(super) fn has_streams(&self) -> bool {
+        let metadata = self.head.metadata.as_ref();
+        metadata.is_some_and(image::Metadata::has_streams)
+    }
+
+    /// What was unpacked must be what was planned.
+    pub(super) fn check(&self, image: &Image) -> Result<(), &'static str> {
+        match image.metadata == self.head.metadata && image.container_yml == self.head.container_yml
+        {
+            true => Ok(()),
+            false => Err("the archive changed while it was being read"),
+        }
+    }
 }
 
 /// The user of an imported container.
 #[derive(Debug)]
-enum User {
+pub(super) enum User {
     /// One that exists.
     Named(Name),
     /// One of its own.
@@ -121,9 +136,12 @@ pub async fn import(
     Ok((container, warnings))
 }
 
-fn bad_archive(e: image::Error) -> Error {
+pub(super) fn bad_archive(e: image::Error) -> Error {
     match e {
         image::Error::Cancelled => Error::cancelled("cancelled"),
+        image::Error::Storage(e @ storage::Error::Stream { .. }) => {
+            Error::invalid_with("the archive can't be used", e)
+        }
         image::Error::Storage(e) => Error::backend("cannot unpack the archive", e),
         e => Error::invalid_with("the archive can't be used", e),
     }
@@ -146,6 +164,13 @@ fn limits(daemon: &Daemon, file: &File) -> Result<Limits, Error> {
 /// What is to be made: decided before anything is.
 fn plan_import(pool: &Pool, params: &api::Import, head: Image) -> Result<Plan, Error> {
     let metadata = head.metadata.clone().unwrap_or_default();
+    if metadata.has_streams() && pool.storage.backend() != "zfs" {
+        return Err(Error::unsupported(format!(
+            "the archive holds streams of ZFS, and pool {} is a directory",
+            pool.name
+        ))
+        .hint("import it to a pool of ZFS, or export the container with --format tar"));
+    }
     let id = match &params.id {
         Some(id) => id.name.clone(),
         None => named(metadata.container.as_deref(), "container", "--as-id")?,
@@ -327,74 +352,6 @@ async fn find_user(
             Ok(name.clone())
         }
     }
-}
-
-/// Where the files come from.
-struct Source {
-    file: Arc<File>,
-    limits: Limits,
-    progress: ProgressSender,
-    cancel: Cancel,
-}
-
-/// Builds the data and writes the configuration; tells what could not be taken.
-async fn build(pool: &Arc<Pool>, plan: Plan, source: Source) -> Result<Vec<String>, Error> {
-    let pool = Arc::clone(pool);
-    blocking(move || {
-        let mut warnings = unpack(&pool, &plan, &source)?;
-        failpoint!("import.data");
-        let (id, config) = (&plan.id, &plan.loaded.config);
-        let kept = keep(&pool, id, config, &plan, &mut warnings);
-        if let Err(error) = kept {
-            pool.remove_new_hooks(id);
-            discard(&pool, id);
-            return Err(error);
-        }
-        failpoint!("import.config");
-        pool.accept_hooks(id);
-        complete(&pool, id);
-        Ok(warnings)
-    })
-    .await
-}
-
-fn keep(
-    pool: &Pool,
-    id: &Name,
-    config: &Config,
-    plan: &Plan,
-    warnings: &mut Vec<String>,
-) -> Result<(), Error> {
-    match plan.loaded.quota.map(|bytes| quota(pool, id, Some(bytes))) {
-        Some(Err(e)) if e.code() == osctl_api::Code::Unsupported => warnings.push(e.chain()),
-        Some(set) => set?,
-        None => {}
-    }
-    pool.write_new_hooks(id, &plan.head.hooks)?;
-    pool.save_container(id, config, 1)
-}
-
-fn unpack(pool: &Pool, plan: &Plan, source: &Source) -> Result<Vec<String>, Error> {
-    let (cancelled, tell) = (
-        || source.cancel.is_cancelled(),
-        source.progress.by_mebibytes("unpacking the archive"),
-    );
-    let watch = Watch::new(&cancelled, &tell);
-    let mut warnings = Vec::new();
-    let made = pool.storage.create(plan.id.as_str(), &mut |tree| {
-        let mut file = &*source.file;
-        let total = file.metadata()?.len();
-        file.seek(SeekFrom::Start(0))?;
-        let image = image::unpack(file, Some(total), tree, &source.limits, watch)?;
-        // What was unpacked must be what was planned.
-        if image.metadata != plan.head.metadata || image.container_yml != plan.head.container_yml {
-            return Err("the archive changed while it was being read".into());
-        }
-        warnings = image.warnings;
-        Ok(())
-    });
-    made.map_err(|e| bad_archive(e.into()))?;
-    Ok(warnings)
 }
 
 /// Undoes a container whose configuration was written.

@@ -126,6 +126,11 @@ impl Container {
             autostart_priority: config.autostart.map(|a| a.priority),
             autostart_delay: config.autostart.map(|a| a.delay),
             ephemeral: config.ephemeral,
+            impermanence: config.impermanence,
+            boot_dataset: config.booted.as_ref().and_then(|booted| {
+                let path = pool.storage.dataset(&booted.data).ok()?;
+                Some(path.display().to_string())
+            }),
             hostname: config.hostname.clone(),
             dns_resolvers: config.dns_resolvers.clone(),
             nesting: config.nesting,

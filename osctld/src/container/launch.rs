@@ -78,7 +78,17 @@ impl Container {
     }
 
     /// Starts it under a lock that is held already.
-    pub(super) async fn start_held(
+    pub(super) async fn start_held(self: &Arc<Self>, mode: Mode, hold: &Hold) -> Result<(), Error> {
+        self.end_boot().await?;
+        if mode == Mode::Boot {
+            let (_daemon, pool) = self.home()?;
+            self.prepare_impermanent(&pool).await?;
+        }
+        self.start_noted(mode, hold).await
+    }
+
+    /// Starts it from what its configuration says that it runs from.
+    pub(super) async fn start_noted(
         self: &Arc<Self>,
         mode: Mode,
         _hold: &Hold,
@@ -104,7 +114,11 @@ impl Container {
             Ok(()) => Ok(()),
             Err(error) => {
                 let error = error.context(format!("container {} did not start", self.label()));
-                match self.clean_up(&daemon).await {
+                let cleaned = match self.clean_up(&daemon).await {
+                    Ok(()) => self.end_boot().await,
+                    left => left,
+                };
+                match cleaned {
                     Ok(()) => self.set_state(State::Stopped),
                     Err(left) => self.fail(&left),
                 }
@@ -150,7 +164,7 @@ impl Container {
 
     /// Makes everything on the host that the runtime expects, and the specification.
     fn prepare(&self, daemon: &Daemon, pool: &Pool, mode: Mode) -> Result<(Spec, Planned), Error> {
-        let config = self.config();
+        let config = self.config().in_force();
         let user = pool.user(&config.user).ok_or_else(|| {
             Error::state(format!(
                 "user {} of container {} is missing",
@@ -212,7 +226,11 @@ impl Container {
             apparmor,
             seccomp,
             lxcfs: lxcfs.as_ref().map(Found::mounts).unwrap_or_default(),
-            mounts: self.plan_mounts(daemon, pool, &config)?,
+            mounts: {
+                let mut mounts = self.plan_mounts(daemon, pool, &config)?;
+                mounts.extend(self.mounts_of_own(daemon, pool)?);
+                mounts
+            },
         };
         let spec = plan::spec(&config, facts, mode)?;
         note_spec(&run_dir, &spec)?;

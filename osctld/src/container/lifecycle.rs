@@ -223,10 +223,16 @@ impl Container {
     /// Asks init for something, the way its kind wants to be asked.
     async fn ask(&self, run: &Run, way: fn(InitSystem) -> Shutdown) -> Result<(), Error> {
         let (_daemon, pool) = self.home()?;
-        let command = self.config().init().into_iter().next().unwrap_or_default();
-        let (id, rootfs) = (self.id.clone(), self.rootfs(&pool));
+        let command = self
+            .config()
+            .in_force()
+            .init()
+            .into_iter()
+            .next()
+            .unwrap_or_default();
+        let (data, rootfs) = (self.data(), self.rootfs(&pool));
         let system = blocking(move || {
-            let mounted = pool.storage.ensure_mounted(id.as_str());
+            let mounted = pool.storage.ensure_mounted(&data);
             mounted.map_err(|e| Error::backend("cannot mount the root file system", e))?;
             let root = Root::open_tree(&rootfs, Symlinks::InRoot, Mounts::Refuse)
                 .map_err(|e| Error::backend("cannot open the root file system", e))?;

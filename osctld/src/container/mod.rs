@@ -17,6 +17,7 @@ pub mod verdict;
 mod adopt;
 mod all;
 mod assets;
+mod boot;
 mod change;
 mod copy;
 mod create;
@@ -26,6 +27,7 @@ mod enter;
 mod export;
 mod hooks;
 mod import;
+mod import_data;
 mod info;
 mod interruption;
 mod launch;
@@ -352,9 +354,9 @@ impl Container {
         pool.storage.dataset(self.id.as_str()).unwrap_or_default()
     }
 
-    /// Its root file system on the host, to be looked into. Blocks.
+    /// The root file system that it runs from, or would, on the host, to be looked into. Blocks.
     fn mounted_rootfs(&self, pool: &Pool) -> Result<PathBuf, Error> {
-        let mounted = pool.storage.ensure_mounted(self.id.as_str());
+        let mounted = pool.storage.ensure_mounted(&self.data());
         mounted.map_err(|e| {
             let cannot = format!("cannot mount the root file system of {}", self.label());
             Error::backend(cannot, e)
@@ -362,9 +364,9 @@ impl Container {
         Ok(self.rootfs(pool))
     }
 
-    /// Its root file system on the host.
+    /// The root file system that it runs from, or would, on the host.
     fn rootfs(&self, pool: &Pool) -> PathBuf {
-        pool.storage.rootfs(self.id.as_str()).unwrap_or_default()
+        pool.storage.rootfs(&self.data()).unwrap_or_default()
     }
 }
 

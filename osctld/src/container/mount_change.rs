@@ -54,7 +54,12 @@ impl Container {
     }
 
     /// What is mounted, on the host. Blocks.
-    fn find_source(&self, daemon: &Daemon, pool: &Pool, mount: &Mount) -> Result<Found, Error> {
+    pub(super) fn find_source(
+        &self,
+        daemon: &Daemon,
+        pool: &Pool,
+        mount: &Mount,
+    ) -> Result<Found, Error> {
         match &mount.source {
             Source::Host(path) => mount_source::find(path, &mount.opts, &Protected::of(daemon)),
             Source::Tmpfs => Ok(Found::Tmpfs),

@@ -32,12 +32,7 @@ impl Container {
         params: api::Reinstall,
         audience: Audience,
     ) -> Result<(), Error> {
-        let path = &params.from_archive;
-        if !path.starts_with('/') || path.contains('\0') {
-            let wrong = format!("image {path:?} is not an absolute path");
-            return Err(Error::invalid(wrong));
-        }
-        let path = PathBuf::from(path);
+        let path = PathBuf::from(checked_image(&params.from_archive)?);
         self.settle().await;
         if params.force && self.is_active() {
             let limit = Duration::from_secs(STOP_TIMEOUT);
@@ -149,7 +144,8 @@ impl Container {
         finished
     }
 
-    fn keep_quota(&self, pool: &Pool, data: &str) -> Result<(), Error> {
+    /// Gives other data the bound of its own.
+    pub(super) fn keep_quota(&self, pool: &Pool, data: &str) -> Result<(), Error> {
         let failed = |e| Error::backend("cannot keep its quota", e);
         let space = pool.storage.space().map_err(failed)?;
         match space.get(self.id.as_str()).and_then(|space| space.quota) {
@@ -159,7 +155,17 @@ impl Container {
     }
 }
 
-fn discard(pool: &Pool, data: &str) -> Result<(), Error> {
+/// Refuses what is no path of an image.
+pub(super) fn checked_image(path: &str) -> Result<&str, Error> {
+    if !path.starts_with('/') || path.contains('\0') {
+        let wrong = format!("image {path:?} is not an absolute path");
+        return Err(Error::invalid(wrong));
+    }
+    Ok(path)
+}
+
+/// Throws away data that are nobody's; fine when there are none.
+pub(super) fn discard(pool: &Pool, data: &str) -> Result<(), Error> {
     match pool.storage.trash(data) {
         Ok(()) | Err(storage::Error::NotFound(_)) => Ok(()),
         Err(e) => Err(Error::backend(

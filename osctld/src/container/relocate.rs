@@ -118,6 +118,12 @@ impl Container {
         self.forget_snapshots(&pool, (moved, target), snapshots)
             .await;
         carried?;
+        let kept = self.transfer_to(&pool, target, moved, |t| t.keep_schedules());
+        if let Err(error) = kept.await {
+            let (place, id) = (Arc::clone(target), moved.id.clone());
+            let _ = blocking(move || super::delete::trash(&place, &id)).await;
+            return Err(error);
+        }
         failpoint!("move.data");
         let mut config = (*self.config()).clone();
         config.forget_operations();

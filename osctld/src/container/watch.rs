@@ -66,6 +66,11 @@ impl Container {
             return;
         }
         failpoint!("stop.cleaned");
+        let of_image = self.runs_image();
+        if let Err(error) = self.end_boot().await {
+            let error = error.chain();
+            tracing::error!(container = %self.label(), %error, "what it ran from stays until it is started again");
+        }
         if reboot && pool.is_active() && !daemon.is_shutting_down() {
             match self.hold_wait("reboot").await {
                 Ok(hold) => {
@@ -83,6 +88,7 @@ impl Container {
         self.set_state(State::Stopped);
         if self.config().ephemeral
             && booted
+            && !of_image
             && !daemon.is_shutting_down()
             && let Err(error) = self.delete_ephemeral().await
         {

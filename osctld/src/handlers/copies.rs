@@ -27,6 +27,14 @@ impl Handle for api::Copy {
     }
 }
 
+impl Handle for api::Boot {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let audience = cx.audience();
+        cx.container(&self.id)?.boot(self, audience).await?;
+        Ok(Done {})
+    }
+}
+
 impl Handle for api::Reinstall {
     async fn handle(self, cx: &mut Context) -> Result<Done> {
         let audience = cx.audience();

@@ -1,5 +1,8 @@
 //! Methods of pools.
 
+use std::fs::File;
+use std::io::Read;
+
 use osctl_api::daemon::{Assets, Done};
 use osctl_api::pool as api;
 
@@ -19,9 +22,36 @@ impl Handle for api::Install {
                 return Err(Error::invalid("name a directory or a dataset, not both"));
             }
         };
-        let pool = pool::install(&cx.daemon, &self.pool, place).await?;
+        let key = key(cx).await?;
+        let pool = pool::install(&cx.daemon, &self.pool, place, key).await?;
         Ok(pool.info())
     }
+}
+
+/// Most bytes of a key: the longest pass phrase, with the end of its line.
+const MAX_KEY: u64 = 513;
+
+/// The key that came with a call.
+async fn key(cx: &mut Context) -> Result<Option<pool::Key>> {
+    if cx.fd_count() == 0 {
+        return Ok(None);
+    }
+    let file = File::from(cx.take_fd(0)?);
+    blocking(move || {
+        // A pipe could keep us waiting for ever.
+        let meta = file.metadata();
+        if !meta.is_ok_and(|meta| meta.is_file()) {
+            return Err(Error::invalid("a key is read from a regular file"));
+        }
+        let mut bytes = Vec::new();
+        let read = (&file).take(MAX_KEY + 1).read_to_end(&mut bytes);
+        read.map_err(|e| Error::backend("cannot read the key", e))?;
+        match bytes.len() as u64 {
+            1..=MAX_KEY => Ok(Some(pool::Key(bytes))),
+            _ => Err(Error::invalid("a key has 1 to 512 bytes")),
+        }
+    })
+    .await
 }
 
 impl Handle for api::Uninstall {
@@ -38,7 +68,10 @@ impl Handle for api::Import {
             false => Autostart::Yes,
         };
         let pools = match (self.pool, self.all) {
-            (Some(name), false) => vec![pool::import(&cx.daemon, &name, autostart).await?],
+            (Some(name), false) => {
+                let key = key(cx).await?;
+                vec![pool::import(&cx.daemon, &name, autostart, key).await?]
+            }
             (None, true) => {
                 pool::import_all(&cx.daemon, autostart).await?;
                 cx.daemon.all_pools()

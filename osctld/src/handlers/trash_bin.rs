@@ -8,7 +8,7 @@ use osctl_api::trash_bin as api;
 
 use super::{Context, Handle};
 use crate::blocking::blocking;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pool::Pool;
 
 /// These pools, or all.
@@ -30,6 +30,21 @@ impl Handle for api::List {
             Ok(api::Trash { items })
         })
         .await
+    }
+}
+
+impl Handle for api::DatasetAdd {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let name = self.dataset.split('/').next().unwrap_or_default();
+        let name = name.parse::<Name>();
+        let name = name.map_err(|e| Error::invalid_with("this is no name of a dataset", e))?;
+        let pool = cx.daemon.pool(&name)?;
+        let gate = pool.enter()?;
+        let place = Arc::clone(&pool);
+        blocking(move || place.add_to_trash(&self.dataset)).await?;
+        drop(gate);
+        pool.empty_trash();
+        Ok(Done {})
     }
 }
 

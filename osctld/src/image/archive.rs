@@ -91,31 +91,29 @@ pub fn unpack(
     limits: &Limits,
     watch: Watch<'_>,
 ) -> Result<Image> {
-    Opened::open(source, total, limits, watch)?.unpack(root)
+    let opened = Opened::open(source, total, limits, watch)?;
+    opened.refuse(false)?;
+    opened.unpack(root)
 }
 
 /// Reads what an archive says of itself before its root file system.
 pub fn read_head(source: impl Read, limits: &Limits) -> Result<Image> {
     let opened = Opened::open(source, None, limits, Watch::none())?;
-    if opened.image.metadata.is_none() {
-        return Err(Error::Unsupported(
-            "this is no archive of a container: it does not begin with metadata.yml".into(),
-        ));
-    }
+    opened.refuse(true)?;
     Ok(opened.image)
 }
 
 /// An image that was read up to its root file system.
-struct Opened<'a> {
-    members: Members<Box<dyn Read + 'a>>,
+pub(super) struct Opened<'a> {
+    pub(super) members: Members<Box<dyn Read + 'a>>,
     /// The first member of the root file system.
-    next: Option<Member>,
-    limits: Limits,
-    image: Image,
+    pub(super) next: Option<Member>,
+    pub(super) limits: Limits,
+    pub(super) image: Image,
 }
 
 impl<'a> Opened<'a> {
-    fn open(
+    pub(super) fn open(
         source: impl Read + 'a,
         total: Option<u64>,
         limits: &Limits,
@@ -139,6 +137,18 @@ impl<'a> Opened<'a> {
             opened.next = Some(first);
         }
         Ok(opened)
+    }
+
+    /// Refuses what is of no use: for an archive of a container, also what is none.
+    pub(super) fn refuse(&self, container: bool) -> Result<()> {
+        let problem = match &self.image.metadata {
+            Some(metadata) => metadata.problem(container),
+            None if container => Some(
+                "this is no archive of a container: it does not begin with metadata.yml".into(),
+            ),
+            None => None,
+        };
+        problem.map_or(Ok(()), |problem| Err(Error::Unsupported(problem)))
     }
 
     fn unpack(mut self, root: &Root) -> Result<Image> {
@@ -182,7 +192,7 @@ impl<'a> Opened<'a> {
     }
 
     /// Reads members of an archive up to the next one of its root file system.
-    fn next_data(&mut self) -> Result<Option<Member>> {
+    pub(super) fn next_data(&mut self) -> Result<Option<Member>> {
         while let Some(member) = self.members.next_member()? {
             let path = relative(&member.path).map_err(|p| Error::member(&member.path, p))?;
             let (members, image) = (&mut self.members, &mut self.image);
@@ -207,7 +217,7 @@ impl<'a> Opened<'a> {
 }
 
 /// The components of a path, for comparing them.
-fn names(path: &Path) -> Vec<&str> {
+pub(super) fn names(path: &Path) -> Vec<&str> {
     path.iter()
         .map(|c| c.to_str().unwrap_or("\u{fffd}"))
         .collect()
@@ -218,7 +228,13 @@ pub(super) fn check_start(source: impl Read, limits: &Limits) -> Result<()> {
     let mut members = Members::new(decompress(source, limits.max_bytes)?, limits);
     match members.next_member()? {
         None => Err(Error::Unsupported("the image is empty".into())),
-        Some(first) if is_metadata(&first) => metadata(&first, &mut members, limits).map(drop),
+        Some(first) if is_metadata(&first) => {
+            let metadata = metadata(&first, &mut members, limits)?;
+            match metadata.problem(false) {
+                Some(problem) => Err(Error::Unsupported(problem)),
+                None => Ok(()),
+            }
+        }
         Some(_) => Ok(()),
     }
 }
@@ -233,9 +249,7 @@ fn metadata<R: Read>(
     limits: &Limits,
 ) -> Result<Metadata> {
     let text = read_file(first, members, limits.max_metadata)?;
-    let metadata = yaml::parse(&text).map_err(|e| Error::metadata("metadata.yml", e))?;
-    check(&metadata)?;
-    Ok(metadata)
+    yaml::parse(&text).map_err(|e| Error::metadata("metadata.yml", e))
 }
 
 /// Unpacks a root file system up to the end of its archive.
@@ -266,22 +280,6 @@ fn rootfs<R: Read>(
     image.bytes = extractor.bytes();
     image.warnings = extractor.warnings;
     Ok(())
-}
-
-/// Whether the archive is of a kind that can be used.
-fn check(metadata: &Metadata) -> Result<()> {
-    let problem = if metadata.kind != "full" {
-        format!("the archive is of type {:?}: it has no data", metadata.kind)
-    } else if metadata.format.as_deref() != Some("tar") {
-        let format = metadata.format.as_deref().unwrap_or("none");
-        format!("the archive is of format {format:?}: only \"tar\" can be used here")
-    } else if !metadata.datasets.is_empty() {
-        "the archive has more than one data set, which can't be used here".into()
-    } else {
-        return Ok(());
-    };
-    let short: String = problem.chars().take(300).collect();
-    Err(Error::Unsupported(short))
 }
 
 fn odd_rootfs(member: &Member, rest: &[&str], kind: Kind) -> Error {

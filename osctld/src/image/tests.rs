@@ -5,6 +5,7 @@ mod foreign;
 mod hostile;
 mod mutated;
 mod round_trip;
+mod streams;
 
 use std::fs;
 use std::path::{Path, PathBuf};

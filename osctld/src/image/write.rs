@@ -3,6 +3,7 @@
 //! The stream is reproducible: names are sorted, and nothing but the tree goes into it.
 
 mod entry;
+mod streams;
 mod tarball;
 
 use std::io::{self, Seek, SeekFrom, Write};
@@ -12,16 +13,18 @@ use tar::{EntryType, Header};
 
 use self::entry::padding;
 use self::tarball::tarball;
+
+pub use self::streams::{Sent, pack_streams};
 use super::metadata::Metadata;
 use super::{Error, Facts, Hook, Result};
 use crate::storage::Watch;
 
 const BLOCK: u64 = 512;
 
-/// How a root file system is compressed.
+/// How the data of an archive are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all: `base.tar`.
+    /// Not at all: `base.tar`, `base.dat`.
     None,
     /// gzip at a level of 1 to 9: `base.tar.gz`, which vpsAdminOS reads as well.
     Gzip(u32),
@@ -32,10 +35,44 @@ pub enum Compression {
 impl Compression {
     fn extension(self) -> &'static str {
         match self {
-            Compression::None => "tar",
-            Compression::Gzip(_) => "tar.gz",
-            Compression::Zstd(_) => "tar.zst",
+            Compression::None => "",
+            Compression::Gzip(_) => ".gz",
+            Compression::Zstd(_) => ".zst",
         }
+    }
+
+    /// Writes to `out` through the compression. What `fill` fails with is `cannot pack WHAT`.
+    fn write<W: Write, T>(
+        self,
+        mut out: W,
+        what: &str,
+        fill: impl FnOnce(&mut dyn Write) -> Result<T>,
+    ) -> Result<T> {
+        let end = || failed(what);
+        let (filled, ended) = match self {
+            Compression::None => {
+                let mut out = io::BufWriter::with_capacity(128 << 10, out);
+                (fill(&mut out)?, out.flush())
+            }
+            Compression::Gzip(level) => {
+                let level = flate2::Compression::new(level.min(9));
+                let mut encoder = flate2::write::GzEncoder::new(&mut out, level);
+                let filled = fill(&mut encoder)?;
+                let ended = encoder.finish().map(drop);
+                (filled, ended.and_then(|()| out.flush()))
+            }
+            Compression::Zstd(level) => {
+                let level = level.clamp(1, 19);
+                let mut encoder =
+                    zstd::stream::write::Encoder::new(&mut out, level).map_err(end())?;
+                encoder.include_checksum(true).map_err(end())?;
+                let filled = fill(&mut encoder)?;
+                let ended = encoder.finish().map(drop);
+                (filled, ended.and_then(|()| out.flush()))
+            }
+        };
+        ended.map_err(end())?;
+        Ok(filled)
     }
 }
 
@@ -91,38 +128,13 @@ pub fn pack<W: Write + Seek>(
         out,
         time: what.exported_at,
     };
-    let metadata = Metadata {
-        kind: "full".into(),
-        format: Some("tar".into()),
-        user: what.user.map(str::to_owned),
-        group: what.group.map(str::to_owned),
-        container: what.container.map(str::to_owned),
-        datasets: Vec::new(),
-        exported_at: Some(what.exported_at),
-    };
-    outer.file("metadata.yml", 0o644, yaml(&metadata)?.as_bytes())?;
-    outer.dir("config/")?;
-    for (name, content) in what.configs {
-        outer.file(&format!("config/{name}"), 0o644, content)?;
-    }
-    if !what
-        .configs
-        .iter()
-        .any(|(name, _)| *name == "container.yml")
-    {
-        outer.file("config/container.yml", 0o644, yaml(what.facts)?.as_bytes())?;
-    }
-    if !what.hooks.is_empty() {
-        outer.hooks(what.hooks)?;
-    }
+    outer.head(what, "tar", &[])?;
     outer.dir("rootfs/")?;
-    let name = format!("rootfs/base.{}", what.compression.extension());
-    let packed = outer.base(&name, root, what.compression, watch)?;
-    outer
-        .out
-        .write_all(&[0; 1024])
-        .map_err(failed("the archive"))?;
-    outer.out.flush().map_err(failed("the archive"))?;
+    let name = format!("rootfs/base.tar{}", what.compression.extension());
+    let packed = outer.growing(&name, |out| {
+        pack_tarball(root, out, what.compression, watch)
+    })?;
+    outer.end()?;
     Ok(packed)
 }
 
@@ -139,6 +151,42 @@ struct Outer<'a, W> {
 }
 
 impl<W: Write + Seek> Outer<'_, W> {
+    /// What comes before the root file system.
+    fn head(&mut self, what: &Pack<'_>, format: &str, datasets: &[String]) -> Result<()> {
+        let metadata = Metadata {
+            kind: "full".into(),
+            format: Some(format.to_owned()),
+            user: what.user.map(str::to_owned),
+            group: what.group.map(str::to_owned),
+            container: what.container.map(str::to_owned),
+            datasets: datasets.to_vec(),
+            exported_at: Some(what.exported_at),
+        };
+        self.file("metadata.yml", 0o644, yaml(&metadata)?.as_bytes())?;
+        self.dir("config/")?;
+        for (name, content) in what.configs {
+            self.file(&format!("config/{name}"), 0o644, content)?;
+        }
+        if !what
+            .configs
+            .iter()
+            .any(|(name, _)| *name == "container.yml")
+        {
+            self.file("config/container.yml", 0o644, yaml(what.facts)?.as_bytes())?;
+        }
+        if !what.hooks.is_empty() {
+            self.hooks(what.hooks)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let ended = self.out.write_all(&[0; 1024]);
+        ended
+            .and_then(|()| self.out.flush())
+            .map_err(failed("the archive"))
+    }
+
     fn header(&self, name: &str, kind: EntryType, mode: u32, size: u64) -> Result<Header> {
         let mut header = Header::new_gnu();
         header.set_path(name).map_err(failed(format!("{name:?}")))?;
@@ -187,19 +235,13 @@ impl<W: Write + Seek> Outer<'_, W> {
         Ok(())
     }
 
-    /// The root file system, whose size is known only when it is written.
-    fn base(
-        &mut self,
-        name: &str,
-        root: &Root,
-        compression: Compression,
-        watch: Watch<'_>,
-    ) -> Result<Packed> {
+    /// A file whose size is known only when it is written.
+    fn growing<T>(&mut self, name: &str, write: impl FnOnce(&mut W) -> Result<T>) -> Result<T> {
         let header = self.header(name, EntryType::Regular, 0o644, 0)?;
         let wrong = || failed("the archive");
         let at = self.out.stream_position().map_err(wrong())?;
         self.out.write_all(header.as_bytes()).map_err(wrong())?;
-        let packed = pack_tarball(root, &mut *self.out, compression, watch)?;
+        let written = write(&mut *self.out)?;
         let end = self.out.stream_position().map_err(wrong())?;
         let size = end.saturating_sub(at + BLOCK);
         self.out.write_all(padding(size)).map_err(wrong())?;
@@ -208,7 +250,7 @@ impl<W: Write + Seek> Outer<'_, W> {
         self.out.seek(SeekFrom::Start(at)).map_err(wrong())?;
         self.out.write_all(header.as_bytes()).map_err(wrong())?;
         self.out.seek(SeekFrom::Start(end)).map_err(wrong())?;
-        Ok(packed)
+        Ok(written)
     }
 }
 
@@ -219,32 +261,7 @@ pub fn pack_tarball<W: Write>(
     compression: Compression,
     watch: Watch<'_>,
 ) -> Result<Packed> {
-    let end = || failed("the root file system");
-    match compression {
-        Compression::None => {
-            let mut out = io::BufWriter::with_capacity(128 << 10, out);
-            let packed = tarball(root, &mut out, watch)?;
-            out.flush().map_err(end())?;
-            Ok(packed)
-        }
-        Compression::Gzip(level) => {
-            let level = flate2::Compression::new(level.min(9));
-            let mut out = flate2::write::GzEncoder::new(out, level);
-            let packed = tarball(root, &mut out, watch)?;
-            out.finish()
-                .and_then(|mut out| out.flush())
-                .map_err(end())?;
-            Ok(packed)
-        }
-        Compression::Zstd(level) => {
-            let mut out =
-                zstd::stream::write::Encoder::new(out, level.clamp(1, 19)).map_err(end())?;
-            out.include_checksum(true).map_err(end())?;
-            let packed = tarball(root, &mut out, watch)?;
-            out.finish()
-                .and_then(|mut out| out.flush())
-                .map_err(end())?;
-            Ok(packed)
-        }
-    }
+    compression.write(out, "the root file system", |mut out| {
+        tarball(root, &mut out, watch)
+    })
 }

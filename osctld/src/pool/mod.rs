@@ -23,7 +23,7 @@ use tokio::sync::OwnedRwLockReadGuard;
 
 pub use conf::{Conf, Settings};
 pub use installed::{Entry, Installed};
-pub use registry::{Export, Place, export, import, import_all, install, uninstall};
+pub use registry::{Export, Key, Place, export, import, import_all, install, uninstall};
 
 use crate::autostart;
 use crate::blocking::blocking;

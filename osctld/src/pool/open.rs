@@ -18,7 +18,7 @@ use crate::error::{Error, Result, chain};
 use crate::group::{self, Groups};
 use crate::id_range::{IdRange, Table};
 use crate::image::ImageCache;
-use crate::storage::{DirStorage, Storage, ZfsStorage};
+use crate::storage::{self, DirStorage, Storage, ZfsStorage};
 use crate::store::{self, Document, History, Objects, Stored};
 use crate::sync::{Mutex, RwLock};
 use crate::user::{self, User};
@@ -96,11 +96,27 @@ fn storage(entry: &Entry) -> Result<Arc<dyn Storage>> {
     let failed = |e| Error::backend(format!("cannot use {}", entry.place()), e);
     match (entry.backend.as_str(), &entry.dataset) {
         (DIR, None) => Ok(Arc::new(DirStorage::open(&entry.path).map_err(failed)?)),
-        (ZFS, Some(dataset)) => Ok(Arc::new(ZfsStorage::open(dataset).map_err(failed)?)),
+        (ZFS, Some(dataset)) => {
+            let opened = ZfsStorage::open(dataset);
+            Ok(Arc::new(
+                opened.map_err(|e| needs_key(&e).unwrap_or_else(|| failed(e)))?,
+            ))
+        }
         _ => Err(Error::unsupported(format!(
             "there is no storage back end {:?}",
             entry.backend
         ))),
+    }
+}
+
+/// What is said of a pool whose key is not there.
+pub(super) fn needs_key(e: &storage::Error) -> Option<Error> {
+    match e {
+        storage::Error::Locked(_) => Some(Error::state(e.to_string()).hint(
+            "give its key to `osctl pool import` with --ask-key or --key-file, or load it with \
+             `zfs load-key`",
+        )),
+        _ => None,
     }
 }
 

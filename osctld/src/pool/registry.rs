@@ -33,7 +33,12 @@ pub enum Place {
 ///
 /// # Errors
 /// `AlreadyExists`; `InvalidArgument` when it can't become a pool; `Backend`.
-pub async fn install(daemon: &Arc<Daemon>, name: &Name, place: Place) -> Result<Arc<Pool>> {
+pub async fn install(
+    daemon: &Arc<Daemon>,
+    name: &Name,
+    place: Place,
+    key: Option<Key>,
+) -> Result<Arc<Pool>> {
     let _claim = daemon.claim(name, "pool install")?;
     let given = match &place {
         Place::Directory(dir) if !dir.starts_with('/') || dir.contains('\0') => {
@@ -62,6 +67,13 @@ pub async fn install(daemon: &Arc<Daemon>, name: &Name, place: Place) -> Result<
         },
     };
     daemon.installed.check(&entry(given.clone())).await?;
+    if let Some(key) = key {
+        let dataset = match &place {
+            Place::Dataset(dataset) => Some(dataset.clone()),
+            Place::Directory(_) => None,
+        };
+        unlock(name, dataset, key).await?;
+    }
     let at = place.clone();
     let path = blocking(move || make(&at)).await?;
     let entry = entry(path);
@@ -78,6 +90,21 @@ pub async fn install(daemon: &Arc<Daemon>, name: &Name, place: Place) -> Result<
     Ok(pool)
 }
 
+/// The key of an encrypted dataset, as `zfs` reads it.
+pub struct Key(pub Vec<u8>);
+
+async fn unlock(name: &Name, dataset: Option<String>, key: Key) -> Result<()> {
+    let Some(dataset) = dataset else {
+        let error = format!("pool {name} is a directory, and has no key");
+        return Err(Error::invalid(error));
+    };
+    let cannot = format!("cannot unlock pool {name}");
+    blocking(move || {
+        zfs::unlock(&dataset, Some(&key.0)).map_err(|e| Error::invalid_with(cannot, e))
+    })
+    .await
+}
+
 /// Makes the directories of a pool and its default id range; returns its real path. Blocks.
 fn make(place: &Place) -> Result<PathBuf> {
     let (Place::Directory(what) | Place::Dataset(what)) = place;
@@ -90,7 +117,8 @@ fn make(place: &Place) -> Result<PathBuf> {
             real.map_err(|e| Error::backend(cannot(), e))?
         }
         Place::Dataset(dataset) => {
-            let storage = ZfsStorage::install(dataset).map_err(invalid)?;
+            let storage = ZfsStorage::install(dataset)
+                .map_err(|e| open::needs_key(&e).unwrap_or_else(|| invalid(e)))?;
             storage.path().to_owned()
         }
     };
@@ -121,12 +149,20 @@ pub async fn uninstall(daemon: &Arc<Daemon>, name: &Name) -> Result<()> {
 ///
 /// # Errors
 /// `NotFound`; `InvalidState` when it is imported; `Busy` when another daemon has it; `Backend`.
-pub async fn import(daemon: &Arc<Daemon>, name: &Name, autostart: Autostart) -> Result<Arc<Pool>> {
+pub async fn import(
+    daemon: &Arc<Daemon>,
+    name: &Name,
+    autostart: Autostart,
+    key: Option<Key>,
+) -> Result<Arc<Pool>> {
     let _claim = daemon.claim(name, "pool import")?;
     if daemon.pool(name).is_ok() {
         return Err(Error::state(format!("pool {name} is imported already")));
     }
     let entry = daemon.installed.entry(name).await?;
+    if let Some(key) = key {
+        unlock(name, entry.dataset.clone(), key).await?;
+    }
     import_claimed(daemon, entry, autostart).await
 }
 

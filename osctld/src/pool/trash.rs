@@ -1,5 +1,6 @@
 //! Removing deleted data, in the background and a portion at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use osctl_api::trash_bin as api;
 use super::Pool;
 use crate::blocking::blocking;
 use crate::error::{Error, Result, chain};
-use crate::storage::{Note, Trashed};
+use crate::storage::{self, Note, Trashed};
 
 /// Objects that are removed before others get a turn.
 const PORTION: u64 = 10_000;
@@ -65,6 +66,41 @@ impl Pool {
         Ok(listed.into_iter().map(item).collect())
     }
 
+    /// Moves a dataset to the trash that is no container's. Blocks.
+    ///
+    /// # Errors
+    /// `InvalidState` for one that somebody needs; `InvalidArgument` for one that can't be moved
+    /// there.
+    pub fn add_to_trash(&self, dataset: &str) -> Result<()> {
+        for container in self.containers.read().values() {
+            let booted = container.config().booted.as_ref().map(|b| b.data.clone());
+            for data in [Some(container.id.to_string()), booted]
+                .into_iter()
+                .flatten()
+            {
+                let own = match &self.dataset {
+                    Some(base) => format!("{base}/ct/{data}"),
+                    None => continue,
+                };
+                let is_own = dataset == own || dataset.starts_with(&format!("{own}/"));
+                if is_own {
+                    let label = container.label();
+                    let error = format!("dataset {dataset} belongs to container {label}");
+                    return Err(
+                        Error::state(error).hint("use `osctl ct del` or `osctl ct dataset del`")
+                    );
+                }
+            }
+        }
+        self.storage.discard_foreign(dataset).map_err(|e| match e {
+            storage::Error::Unsupported(why) => Error::unsupported(why),
+            e @ (storage::Error::Layout { .. } | storage::Error::Name(_)) => {
+                Error::invalid(e.to_string())
+            }
+            e => Error::backend(format!("cannot move {dataset} to the trash"), e),
+        })
+    }
+
     /// Removes what operations have left that did not end; tells what it did and what is odd.
     ///
     /// # Errors
@@ -80,7 +116,12 @@ impl Pool {
         })?;
         let pool = Arc::clone(self);
         let notes = blocking(move || {
-            let known = |id: &str| pool.containers.read().contains_key(id);
+            let containers = pool.containers.read().clone();
+            let booted: BTreeSet<String> = containers
+                .values()
+                .filter_map(|c| Some(c.config().booted.as_ref()?.data.clone()))
+                .collect();
+            let known = |id: &str| containers.contains_key(id) || booted.contains(id);
             let notes = pool.storage.recover(&known);
             drop(whole);
             Ok(notes)

@@ -33,6 +33,11 @@ pub trait Datasets {
         check(dataset).and(Err(NONE))
     }
 
+    /// Moves a dataset that is no container's to the trash, by its whole name.
+    fn discard_foreign(&self, _dataset: &str) -> Result<()> {
+        Err(NONE)
+    }
+
     /// What each of a container's datasets takes, by its name; the container's own is empty.
     fn dataset_space(&self, _id: &str) -> Result<BTreeMap<String, Space>> {
         Err(NONE)
@@ -40,7 +45,7 @@ pub trait Datasets {
 }
 
 /// Refuses what is no name of a dataset in a container's own.
-pub(super) fn check(dataset: &str) -> Result<()> {
+pub fn check(dataset: &str) -> Result<()> {
     check_dataset(dataset)?;
     if dataset.is_empty() || dataset.split('/').any(|part| part == ROOTFS) {
         return Err(Error::Name(dataset.to_owned()));

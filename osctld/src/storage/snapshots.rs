@@ -70,6 +70,12 @@ pub trait Snapshots {
     /// `schedule` is the part of a schedule that makes it.
     fn snapshot(&self, id: &str, name: &str, schedule: Option<&str>) -> Result<()>;
 
+    /// Notes that these snapshots were made by a part of a schedule; those that are not there are
+    /// left out.
+    fn note_schedule(&self, _id: &str, _names: &[String], _part: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Destroys a snapshot of all datasets: all or none. One that is in use (cloned, mounted,
     /// open, held) stays.
     fn destroy_snapshot(&self, id: &str, name: &str) -> Result<()>;

@@ -4,6 +4,7 @@
 //! made depends on its source in no way.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -102,6 +103,23 @@ impl Transfer<'_> {
     ) -> Result<()> {
         let sent = self.send(Some(after), snapshot, along, watch);
         self.or_nothing(sent)
+    }
+
+    /// Notes of the snapshots that came along which part of a schedule made them, as streams do not
+    /// tell.
+    pub fn keep_schedules(&self) -> Result<()> {
+        if !self.has_streams() {
+            return Ok(());
+        }
+        let mut parts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for snapshot in self.from.snapshots(self.id)? {
+            if let Some(part) = snapshot.schedule {
+                parts.entry(part).or_default().push(snapshot.name);
+            }
+        }
+        parts
+            .iter()
+            .try_for_each(|(part, names)| self.to.note_schedule(self.new, names, part))
     }
 
     /// New data that are not what they should be go.

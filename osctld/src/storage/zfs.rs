@@ -18,6 +18,7 @@
 mod containers;
 mod datasets;
 mod images;
+mod keys;
 mod layout;
 mod mounts;
 mod names;
@@ -26,6 +27,7 @@ mod property;
 mod recover;
 mod rollback;
 mod rows;
+mod settle;
 mod snapshots;
 mod state;
 mod streams;
@@ -46,6 +48,7 @@ use super::{
     Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id, text,
 };
 
+pub use keys::unlock;
 pub use property::{Installed, check, install, installed, uninstall};
 
 /// `canmount=noauto`, as the kernel numbers it: mounted by us only.
@@ -114,6 +117,9 @@ impl ZfsStorage {
         match mounts::mount(&self.base.below(relative), &path, allow) {
             // Somebody else was quicker.
             Err(_) if mounts::is_mountpoint(&path)? => Ok(path),
+            Err(_) if keys::is_locked(&self.base.below(relative)) => {
+                Err(Error::Locked(self.base.below(relative)))
+            }
             result => result.map(|()| path),
         }
     }
@@ -171,6 +177,10 @@ impl Storage for ZfsStorage {
 
     fn create_from(&self, id: &str, image: &str, _watch: Watch<'_>) -> Result<()> {
         self.clone_container(id, image)
+    }
+
+    fn copy_own(&self, id: &str, to: &str) -> Result<()> {
+        self.clone_own(id, to)
     }
 
     fn complete(&self, id: &str) -> Result<()> {
@@ -297,6 +307,10 @@ impl Storage for ZfsStorage {
 
     fn receive(&self, id: &str, dataset: &str, input: BorrowedFd<'_>) -> Result<Vec<String>> {
         self.read_stream(id, dataset, input)
+    }
+
+    fn settle(&self, id: &str) -> Result<()> {
+        self.settle_received(id)
     }
 
     fn trouble(&self) -> Option<String> {

@@ -85,7 +85,7 @@ impl World {
         for name in POOLS {
             let path = dir.path().join(name).display().to_string();
             let name = name.parse().unwrap();
-            pool::install(&daemon, &name, pool::Place::Directory(path))
+            pool::install(&daemon, &name, pool::Place::Directory(path), None)
                 .await
                 .unwrap();
         }
@@ -131,7 +131,7 @@ impl World {
             stop: None,
         };
         pool::export(&self.daemon, &name, how).await.unwrap();
-        let pool = pool::import(&self.daemon, &name, Autostart::No)
+        let pool = pool::import(&self.daemon, &name, Autostart::No, None)
             .await
             .unwrap();
         assert!(pool.problems().is_empty(), "{:?}", pool.problems());

@@ -40,7 +40,7 @@ fn every_fail_point_in_the_sources_has_a_case() {
     );
     let all = [
         CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, COPY, MOVE, STREAMS,
-        REINSTALL, INSTALL, SNAPSHOTS, MOUNTS, EXPORT, IMPORT, DATASETS,
+        REINSTALL, INSTALL, SNAPSHOTS, MOUNTS, EXPORT, IMPORT, ARCHIVES, BOOT, DATASETS,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();
@@ -457,6 +457,42 @@ fn a_daemon_that_dies_while_it_reinstalls_leaves_the_old_files_or_the_new_ones()
             works(&ct, at);
         },
     );
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_boots_an_image_leaves_the_containers_own_files() {
+    for impermanent in [false, true] {
+        dies_at(
+            BOOT,
+            |host| {
+                remove_all(host, &["new"]);
+                let ct = host.new_ct("new");
+                ct.set(json!({ "impermanence": impermanent }));
+                std::fs::write(ct.rootfs().join("mine"), "kept").unwrap();
+            },
+            |host| {
+                let ct = host.ct("new");
+                let call = json!({ "id": "new", "from_archive": host.minimal() });
+                let ran = match impermanent {
+                    true => ct.try_start().is_ok(),
+                    false => host.try_json::<osctl_api::copies::Boot>(call).is_ok(),
+                };
+                ran && ct.try_stop("kill", 10).is_ok()
+            },
+            |host, at| {
+                let ct = host.ct("new");
+                wait::until("it has stopped", || ct.state() == State::Stopped);
+                let names = std::fs::read_dir(host.pool_dir(osctl_tests::host::POOL).join("ct"));
+                let names = names.unwrap().flatten().map(|e| e.file_name());
+                let of_it = |n: &std::ffi::OsString| n.to_str().unwrap().starts_with("new");
+                assert_eq!(names.filter(of_it).count(), 1, "{at}");
+                assert!(!ct.rootfs().join("lost").exists(), "{at}");
+                ct.start();
+                assert_eq!(ct.sh("cat /mine"), "kept", "{at}");
+                works(&ct, at);
+            },
+        );
+    }
 }
 
 /// A container that runs, with a file of its own.

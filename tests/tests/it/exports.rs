@@ -210,6 +210,49 @@ fn what_goes_out_comes_back_as_it_was() {
 }
 
 #[test]
+fn streams_are_not_for_a_pool_in_a_directory() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    let path = host.path("streams.tar");
+    let error = refused(&export(&host, "web1", &["--format", "zfs"], &path));
+    assert!(
+        error.contains("directory") && error.contains("--format tar"),
+        "{error}"
+    );
+    assert!(!path.exists());
+    let archive = |datasets: &str| {
+        let mut archive = Archive::new(File::create(&path).unwrap());
+        let metadata = format!(
+            "type: full\nformat: zfs\nuser: u\ngroup: /new\ncontainer: web2\ndatasets: {datasets}\n"
+        );
+        archive
+            .file("metadata.yml", 0o644, metadata.as_bytes())
+            .file("config/container.yml", 0o644, b"distribution: debian\n")
+            .file("rootfs/base.dat", 0o644, b"a stream");
+        archive.finish();
+    };
+    archive("[]");
+    let error = refused(&import(&host, &path, &[]));
+    assert!(
+        error.contains("streams of ZFS") && error.contains("--format tar"),
+        "{error}"
+    );
+    archive("[../web1]");
+    let error = refused(&import(&host, &path, &[]));
+    assert!(error.contains("no name of a dataset"), "{error}");
+    // As an image it is of no use either.
+    archive("[]");
+    let error = match host.try_ct_from("web3", &path) {
+        Ok(_) => panic!("it was accepted"),
+        Err(e) => e.to_string(),
+    };
+    assert!(error.contains("zfs"), "{error}");
+    assert_eq!(host.ids(), ["web1"]);
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
 fn a_running_container_is_stopped_for_its_copy_or_copied_live() {
     let host = host!();
     let ct = host.new_ct("web1");

@@ -8,6 +8,7 @@
 mod archives;
 mod attackers;
 mod basics;
+mod boot;
 mod broken_state;
 mod copies;
 mod crash;

@@ -55,7 +55,8 @@ fn copies_and_moves_travel_as_streams() {
         host,
         "zfs create -o canmount=noauto tank/ct/web1/data &&
          mkdir -p /mnt && mount -t zfs -o zfsutil tank/ct/web1/data /mnt && mkdir /mnt/private &&
-         echo below > /mnt/private/file && umount /mnt && zfs snapshot -r tank/ct/web1@kept",
+         echo below > /mnt/private/file && umount /mnt && zfs snapshot -r tank/ct/web1@kept &&
+         zfs set org.osctl:schedule=daily tank/ct/web1@kept",
     );
 
     // A copy: stopped and started again; nothing of it is the original's.
@@ -101,6 +102,10 @@ fn copies_and_moves_travel_as_streams() {
             "other/ct/web1/data",
             "other/ct/web1/data@kept"
         ]
+    );
+    assert_eq!(
+        says(host, "osctl ct snapshot ls -H -o schedule web1"),
+        "daily"
     );
     assert_eq!(says(host, "zfs list -Hro name tank/ct"), "tank/ct");
     assert_eq!(

@@ -6,6 +6,7 @@
 use osctl_tests::vm::{Machine, Root, Settings};
 
 mod apparmor;
+mod archives;
 mod boot;
 mod containers;
 mod copies;

@@ -164,6 +164,23 @@ fn containers_are_clones_of_an_image() {
     says(host, "kill $(cat /tmp/tail)");
     wait_for_trash(host, "tank");
 
+    // What is nobody's goes to the trash by hand, and nothing else does.
+    says(
+        host,
+        "zfs create -o mountpoint=/mnt/lost tank/ct/lost && zfs snapshot tank/ct/lost@s",
+    );
+    for needed in ["tank", "tank/ct", "tank/ct/web3", "tank/trash", "tank/none"] {
+        fails(host, &format!("osctl trash-bin dataset add {needed}"));
+    }
+    let refused = fails(host, "osctl trash-bin dataset add tank/ct/web3");
+    assert!(
+        refused.contains("belongs to container tank:web3"),
+        "{refused}"
+    );
+    says(host, "osctl trash-bin dataset add tank/ct/lost");
+    wait_for_trash(host, "tank");
+    assert_eq!(says(host, "grep -c /mnt/lost /proc/mounts; true"), "0");
+
     // Out and in again, and everything is taken out of the file tree.
     says(host, "osctl ct stop web3 && osctl pool export tank");
     assert_eq!(
@@ -177,4 +194,165 @@ fn containers_are_clones_of_an_image() {
     says(host, "osctl ct del --force web3");
     wait_for_trash(host, "tank");
     assert_eq!(says(host, "osctl pool ls -H -o problems"), "-");
+    says(host, "osctl pool export tank && osctl pool uninstall tank");
+    encrypted(host);
+}
+
+#[test]
+fn a_container_runs_from_clones_that_are_thrown_away() {
+    let Some(mut host) = host() else {
+        return;
+    };
+    let host = &mut host;
+    let inside = |host: &mut Machine, script: &str| {
+        says(
+            host,
+            &format!("osctl ct exec web1 /bin/busybox sh -c '{script}'"),
+        )
+    };
+    let own = "tank/ct\ntank/ct/web1\ntank/ct/web1/data";
+    let data = "zfs list -Hro name tank/ct";
+    says(
+        host,
+        "osctl ct new --from-archive /tmp/minimal.tar --quota 1g web1 &&
+         osctl ct dataset new web1 data /srv/data && osctl ct start web1",
+    );
+    inside(host, "echo mine > /mine");
+    says(
+        host,
+        "osctl ct set impermanence web1 && osctl ct restart web1",
+    );
+    inside(host, "echo lost > /lost; echo kept > /srv/data/file");
+    // A clone, with the same quota, of a snapshot that goes with it.
+    let clone = says(host, &format!("{data} | grep web1-"));
+    let origin = says(host, &format!("zfs get -Ho value origin {clone}"));
+    assert!(origin.starts_with("tank/ct/web1@osctl-run-"), "{origin}");
+    assert_eq!(
+        says(host, &format!("zfs get -Hpo value refquota {clone}")),
+        (1u64 << 30).to_string()
+    );
+    assert_eq!(says(host, "osctl ct snapshot ls -H -o name web1"), "");
+    says(
+        host,
+        "osctl ct snapshot new web1 kept && osctl ct restart web1",
+    );
+    assert_eq!(
+        inside(host, "cat /mine /srv/data/file; ls /lost 2>/dev/null; true"),
+        "mine\nkept"
+    );
+    says(host, "osctl ct stop web1");
+    wait_for_trash(host, "tank");
+    assert_eq!(says(host, data), own);
+    assert_eq!(
+        says(host, "zfs list -Hrt snapshot -o name tank/ct"),
+        "tank/ct/web1@kept\ntank/ct/web1/data@kept"
+    );
+    says(
+        host,
+        "osctl ct snapshot rollback web1 kept && osctl ct unset impermanence web1",
+    );
+
+    // From an image, with its own files beside it; the daemon is another one meanwhile.
+    says(
+        host,
+        "osctl ct boot --from-archive /tmp/minimal.tar --mount-root-dataset /own web1",
+    );
+    let look = "cat /own/mine /own/srv/data/file; ls /mine 2>/dev/null; echo repaired > /own/mine";
+    assert_eq!(inside(host, look), "mine\nkept");
+    says(
+        host,
+        "sv -w 120 restart osctld && osctl garbage-collector prune",
+    );
+    assert_eq!(inside(host, "cat /own/mine"), "repaired");
+    says(host, "osctl ct stop web1");
+    wait_for_trash(host, "tank");
+    assert_eq!(says(host, data), own);
+    says(host, "osctl ct start web1");
+    assert_eq!(inside(host, "cat /mine"), "repaired");
+
+    // All of them die: what it ran from goes when the daemon comes back.
+    says(
+        host,
+        "osctl ct boot --force --from-archive /tmp/minimal.tar web1",
+    );
+    says(
+        host,
+        "init=$(osctl ct show -H -o init_pid web1); sv -w 60 stop osctld;
+         kill -9 $(ps -o ppid= -p $init); sv -w 120 start osctld && osctl ct ls > /dev/null",
+    );
+    let stopped =
+        "for i in $(seq 100); do [ \"$(osctl ct show -H -o state web1)\" = stopped ] && exit
+        sleep 0.2; done; osctl ct show web1; exit 1";
+    says(host, stopped);
+    wait_for_trash(host, "tank");
+    assert_eq!(says(host, data), own);
+    says(host, "osctl ct start web1");
+    assert_eq!(inside(host, "cat /mine"), "repaired");
+    assert_eq!(says(host, "osctl pool ls -H -o problems"), "-");
+}
+
+/// A pool in an encrypted dataset: with its key it is one like any other, without it is left alone.
+fn encrypted(host: &mut Machine) {
+    const LOCKED: &str = "-o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000";
+    let mounted = "grep -c '^tank/vps' /proc/mounts; true";
+    says(
+        host,
+        &format!(
+            "echo a long pass phrase > /tmp/key && echo another phrase > /tmp/wrong &&
+             zfs create {LOCKED} tank/vps < /tmp/key && zfs unmount tank/vps && zfs unload-key tank/vps"
+        ),
+    );
+    let install = "osctl pool install tank --dataset tank/vps";
+    let refused = fails(host, install);
+    assert!(
+        refused.contains("tank/vps is locked") && refused.contains("--ask-key"),
+        "{refused}"
+    );
+    let refused = fails(host, &format!("{install} --key-file /tmp/wrong"));
+    assert!(refused.contains("Incorrect key"), "{refused}");
+    assert_eq!(says(host, mounted), "0");
+    let refused = fails(
+        host,
+        "osctl pool install plain --dir /plain --key-file /tmp/key",
+    );
+    assert!(refused.contains("is a directory"), "{refused}");
+    says(host, &format!("{install} --ask-key < /tmp/key"));
+    says(
+        host,
+        "osctl ct new --from-archive /tmp/minimal.tar web1 && osctl ct start web1 &&
+         osctl ct exec web1 /bin/busybox sh -c 'echo mine > /mine'",
+    );
+    // A dataset in it with a key of its own.
+    says(
+        host,
+        &format!(
+            "zfs create {LOCKED} -o canmount=noauto tank/vps/ct/web1/own < /tmp/wrong &&
+             zfs unload-key tank/vps/ct/web1/own"
+        ),
+    );
+    let refused = fails(host, "osctl ct mounts dataset web1 own /own");
+    assert!(
+        refused.contains("tank/vps/ct/web1/own is locked"),
+        "{refused}"
+    );
+    assert_eq!(says(host, "osctl ct show -H -o state web1"), "running");
+    says(
+        host,
+        "osctl ct stop web1 && osctl pool export tank && zfs unmount tank/vps; zfs unload-key tank/vps",
+    );
+
+    // The next daemon starts without it, and says why.
+    says(host, "sv -w 120 restart osctld && osctl ping");
+    assert_eq!(says(host, "osctl pool ls -H -o name"), "");
+    let refused = fails(host, "osctl pool import tank");
+    assert!(refused.contains("tank/vps is locked"), "{refused}");
+    assert_eq!(says(host, mounted), "0");
+    says(host, "osctl pool import --key-file /tmp/key tank");
+    assert_eq!(says(host, "osctl ct cat web1 /mine"), "mine");
+    // One whose key is in a file of the host comes by itself.
+    says(
+        host,
+        "osctl pool export tank && zfs unmount tank/vps; zfs unload-key tank/vps &&
+         zfs set keylocation=file:///tmp/key tank/vps && sv -w 120 restart osctld && osctl ct cat web1 /mine",
+    );
 }

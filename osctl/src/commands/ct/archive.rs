@@ -19,7 +19,8 @@ const MODE: u32 = 0o600;
 
 /// Export a container to an archive, which `ct import` makes it from again, here or elsewhere
 ///
-/// A running container is stopped for its copy and started again.
+/// A running container is stopped for its copy and started again: on ZFS as soon as there is a
+/// snapshot of it.
 #[derive(Debug, clap::Args)]
 pub struct Export {
     /// Id of the container

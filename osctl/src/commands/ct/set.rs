@@ -13,6 +13,7 @@ use crate::tree::{Node, Verb, verb};
 pub const NODES: &[Node] = &[
     verb::<SetAutostart>(&["autostart"]),
     verb::<SetEphemeral>(&["ephemeral"]),
+    verb::<SetImpermanence>(&["impermanence"]),
     verb::<SetHostname>(&["hostname"]),
     verb::<SetDnsResolver>(&["dns-resolver"]),
     verb::<SetInitCmd>(&["init-cmd"]),
@@ -67,6 +68,24 @@ pub struct SetEphemeral {
 impl Verb for SetEphemeral {
     fn run(self, cx: &mut Context) -> Outcome {
         set(cx, self.id, |p| p.ephemeral = Some(true))
+    }
+}
+
+/// Let each run of a container begin with the same files
+///
+/// It runs from a copy of its files, which takes no time on ZFS and is thrown away when it stops or
+/// reboots. Its datasets are kept, and so is what `ct exec -r` changes while it is stopped. Takes
+/// effect at the next start.
+#[derive(Debug, clap::Args)]
+pub struct SetImpermanence {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    id: Ref,
+}
+
+impl Verb for SetImpermanence {
+    fn run(self, cx: &mut Context) -> Outcome {
+        set(cx, self.id, |p| p.impermanence = Some(true))
     }
 }
 

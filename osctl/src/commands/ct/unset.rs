@@ -11,6 +11,7 @@ use crate::tree::{Node, Verb, verb};
 pub const NODES: &[Node] = &[
     verb::<UnsetAutostart>(&["autostart"]),
     verb::<UnsetEphemeral>(&["ephemeral"]),
+    verb::<UnsetImpermanence>(&["impermanence"]),
     verb::<UnsetHostname>(&["hostname"]),
     verb::<UnsetDnsResolver>(&["dns-resolver"]),
     verb::<UnsetInitCmd>(&["init-cmd"]),
@@ -54,6 +55,8 @@ settings! {
     UnsetAutostart => Autostart;
     /// Keep a container when it stops
     UnsetEphemeral => Ephemeral;
+    /// Keep what a container changes; takes effect at the next start
+    UnsetImpermanence => Impermanence;
     /// Leave the host name to the container
     UnsetHostname => Hostname;
     /// Leave the DNS resolvers to the container

@@ -113,6 +113,7 @@ fn load(mut yml: yml::Container, given: Given) -> Result<Loaded, Error> {
         config.netifs.push(load_netif(netif, &ours)?);
     }
     config.firewall = ours.firewall;
+    config.impermanence = ours.impermanence;
     config.snapshots = ours.snapshots;
     config.check()?;
     settings::limits(&config)?;

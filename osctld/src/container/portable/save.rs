@@ -88,6 +88,8 @@ pub(super) fn container(config: &Config, quota: Option<u64>) -> Result<yml::Cont
         replacement: _,
         going_to: _,
         came_from: _,
+        booted: _,
+        impermanence,
     } = config;
     let named: (&Name, &GroupPath) = (user, group);
     let ours = Ours {
@@ -98,6 +100,7 @@ pub(super) fn container(config: &Config, quota: Option<u64>) -> Result<yml::Cont
         quota,
         snapshots: snapshots.clone(),
         firewall: firewall.clone(),
+        impermanence: *impermanence,
         netifs: netifs.iter().map(our_netif).collect(),
     };
     let limits = limit_params(*cpu_limit, *memory_limit)?

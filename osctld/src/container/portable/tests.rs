@@ -133,6 +133,7 @@ fn full() -> Config {
         ),
         mount(Source::Tmpfs, "/scratch", "size=64m,create=dir"),
     ];
+    c.impermanence = true;
     c.snapshots = Some("hourly=24,daily=7".parse().unwrap());
     c.firewall.rules = vec!["allow in tcp port 80".parse().unwrap()];
     c.check().unwrap();

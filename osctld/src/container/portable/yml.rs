@@ -68,6 +68,9 @@ pub(super) struct Ours {
     /// Snapshots that are made by schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) snapshots: Option<Keep>,
+    /// Whether what its runs change is forgotten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) impermanence: bool,
     #[serde(default, skip_serializing_if = "firewall::Config::is_open")]
     pub(super) firewall: firewall::Config,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

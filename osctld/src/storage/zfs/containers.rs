@@ -6,11 +6,14 @@
 
 use nix::errno::Errno;
 use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks};
+use osctl_linux::zfs::InUse;
 
 use super::mounts::{self, Allow};
 use super::names::{CT, staging};
+use super::snapshots::temporary;
 use super::{ROOTFS, ZfsStorage, failed, program, unmounted};
 use crate::failpoint;
+use crate::storage::transfer::temporary_snapshot;
 use crate::storage::{Error, Populate, Result, Space, Storage, check_id};
 
 use std::collections::BTreeMap;
@@ -130,6 +133,30 @@ impl ZfsStorage {
         })?;
         failpoint!("storage.created");
         Ok(())
+    }
+
+    /// Clones what a container has now. The snapshot for that goes with the clone.
+    pub(super) fn clone_own(&self, id: &str, to: &str) -> Result<()> {
+        let (source, target) = (self.base.container(id)?, self.base.container(to)?);
+        if !self.exists(id)? {
+            return Err(Error::NotFound(id.to_owned()));
+        }
+        if self.exists(to)? {
+            return Err(Error::Exists(to.to_owned()));
+        }
+        let snapshot = format!("{source}@{}", temporary_snapshot("run"));
+        let made = self.zfs()?.snapshot(&[&snapshot], &temporary());
+        made.map_err(failed("make", &snapshot))?;
+        self.mark(to)?;
+        let cloned = self.zfs()?.clone(&snapshot, &target, &unmounted());
+        let dropped = self.zfs()?.destroy_snapshots(&[&snapshot], InUse::Later);
+        if let Err(e) = cloned {
+            // A mark without a container means nothing; should this fail, the next start does it.
+            let _ = self.unmark(to);
+            return Err(failed("make", format!("data of container {to}"))(e));
+        }
+        failpoint!("storage.created");
+        dropped.map_err(failed("release", snapshot))
     }
 
     pub(super) fn rename_container(&self, from: &str, to: &str) -> Result<()> {

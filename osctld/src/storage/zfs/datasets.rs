@@ -111,6 +111,10 @@ impl Datasets for ZfsStorage {
         Ok(path.join(ROOTFS))
     }
 
+    fn discard_foreign(&self, dataset: &str) -> Result<()> {
+        self.discard_given(dataset)
+    }
+
     fn dataset_space(&self, id: &str) -> Result<BTreeMap<String, Space>> {
         let top = self.base.container(id)?;
         if !self.exists(id)? {

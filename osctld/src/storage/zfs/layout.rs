@@ -8,7 +8,7 @@ use osctl_linux::zfs::Value;
 use super::containers::MARKS;
 use super::mounts::{self, Allow, Mount};
 use super::names::{Base, CT, DATASETS, REPOSITORY, TRASH};
-use super::{NOAUTO, ZfsStorage, failed, program, state};
+use super::{NOAUTO, ZfsStorage, failed, keys, program, state};
 use crate::failpoint;
 use crate::storage::layout::{LAYOUT, ensure_dir};
 use crate::storage::{Error, Result};
@@ -62,6 +62,7 @@ impl ZfsStorage {
     pub fn install(dataset: &str) -> Result<ZfsStorage> {
         let base = Base::new(dataset)?;
         let zfs = state::library(base.pool())?;
+        keys::unlock(dataset, None)?;
         let exists = |name: &str| zfs.exists(name).map_err(failed("look for", name));
         if exists(dataset)? {
             for name in DATASETS.map(|d| base.below(d)) {
@@ -89,6 +90,7 @@ impl ZfsStorage {
                 return Err(Error::NotAPool(dataset.into()));
             }
         }
+        keys::unlock(dataset, None)?;
         ZfsStorage::mounted(base)
     }
 

@@ -1,6 +1,6 @@
 //! The program `zfs`: properties and lists. One run tells of all datasets that are asked for.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -35,10 +35,15 @@ pub(super) type Row = Vec<String>;
 
 /// Runs `zfs` with these arguments, which are about one pool; its lines.
 pub(super) fn zfs(pool: &str, args: &[&str]) -> Result<Vec<Row>> {
+    zfs_given(pool, args, &[])
+}
+
+/// The same, for one that reads what it is given: not more than a pipe holds.
+pub(super) fn zfs_given(pool: &str, args: &[&str], input: &[u8]) -> Result<Vec<Row>> {
     state::check(pool)?;
     let shown = || format!("`zfs {}`", args.join(" "));
     let failed = |e: Cause| Error::io("run", shown(), e);
-    let output = run(args).map_err(failed)?;
+    let output = run(args, input).map_err(failed)?;
     if !output.ok {
         let said = String::from_utf8_lossy(&output.stderr);
         let said: String = said.trim().chars().take(2000).collect();
@@ -58,7 +63,7 @@ pub(super) fn number(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
-fn run(args: &[&str]) -> std::result::Result<Output, Cause> {
+fn run(args: &[&str], input: &[u8]) -> std::result::Result<Output, Cause> {
     let program = PROGRAMS
         .iter()
         .find(|p| Path::new(p).exists())
@@ -67,10 +72,17 @@ fn run(args: &[&str]) -> std::result::Result<Output, Cause> {
         .args(args)
         .env_clear()
         .env("LC_ALL", "C")
-        .stdin(Stdio::null())
+        .stdin(match input {
+            [] => Stdio::null(),
+            _ => Stdio::piped(),
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that does not want it says why.
+        let _ = stdin.write_all(input);
+    }
     let said = listen(&mut child, Instant::now() + LIMIT);
     if said.is_err() {
         // It may be waiting in the kernel, where no signal reaches it.

@@ -19,6 +19,8 @@ use crate::failpoint;
 use crate::storage::snapshots::{Newer, Snapshot, Snapshots, TEMPORARY as PREFIX, check_name};
 use crate::storage::{Error, Result, Storage, check_id};
 
+/// Most snapshots that one run of `zfs` is told of.
+const MOST_NAMES: usize = 500;
 /// Directory that snapshots are mounted in.
 pub(super) const MOUNTS: &str = "ct/.snapshots";
 
@@ -210,6 +212,11 @@ impl ZfsStorage {
     }
 }
 
+/// What tells that a snapshot is there for an operation only.
+pub(super) fn temporary() -> Vec<(&'static str, Value)> {
+    vec![(TEMPORARY, Value::Text("yes".into()))]
+}
+
 impl Snapshots for ZfsStorage {
     fn datasets(&self, id: &str) -> Result<Vec<String>> {
         let top = self.base.container(id)?;
@@ -258,7 +265,7 @@ impl Snapshots for ZfsStorage {
         let names: Vec<String> = self.datasets(id)?.iter().map(whole).collect();
         let mut properties = Vec::new();
         if name.starts_with(PREFIX) {
-            properties.push((TEMPORARY, Value::Text("yes".into())));
+            properties = temporary();
         }
         properties.extend(schedule.map(|part| (SCHEDULE, Value::Text(part.to_owned()))));
         self.zfs()?
@@ -271,6 +278,18 @@ impl Snapshots for ZfsStorage {
                 false => failed("make", format!("snapshot {name} of container {id}"))(e),
             })?;
         failpoint!("snapshot.made");
+        Ok(())
+    }
+
+    fn note_schedule(&self, id: &str, names: &[String], part: &str) -> Result<()> {
+        let mut rows = self.rows_of(id)?;
+        rows.retain(|row| names.contains(&row.name));
+        let set = format!("{SCHEDULE}={part}");
+        for some in rows.chunks(MOST_NAMES) {
+            let names: Vec<String> = some.iter().map(|r| self.base.below(&r.below())).collect();
+            let names = names.iter().map(String::as_str);
+            self.ask(&["set", &set].into_iter().chain(names).collect::<Vec<_>>())?;
+        }
         Ok(())
     }
 

@@ -9,9 +9,10 @@ use nix::errno::Errno;
 use osctl_linux::zfs::InUse;
 
 use super::mounts;
-use super::names::{CT, GONE, TRASH};
+use super::names::{Base, CT, DATASETS, GONE, REPOSITORY, TRASH};
 use super::{ZfsStorage, failed, program};
-use crate::storage::{Emptied, Result, Trashed, trashed_at};
+use crate::failpoint;
+use crate::storage::{Emptied, Error, Result, Trashed, trashed_at};
 
 /// A dataset of the trash with its snapshots.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -72,7 +73,52 @@ fn trashed(trash: &str, rows: &[program::Row]) -> Vec<Trashed> {
     all
 }
 
+/// Why a dataset is not for the trash, when the pool needs it; `relative` is its name in the pool.
+fn needed(base: &str, dataset: &str, relative: Option<&str>) -> Option<&'static str> {
+    let above = |name: &str| name == dataset || name.starts_with(&format!("{dataset}/"));
+    let inner = relative.unwrap_or("");
+    if above(base) || DATASETS.contains(&inner) {
+        return Some("the pool is in it");
+    }
+    match inner.split_once('/') {
+        Some((TRASH, _)) => Some("it is in the trash already"),
+        Some((REPOSITORY, _)) => Some("it is an image, which goes when it is not needed any more"),
+        _ => None,
+    }
+}
+
 impl ZfsStorage {
+    /// Moves to the trash what nobody knows.
+    pub(super) fn discard_given(&self, dataset: &str) -> Result<()> {
+        let given = Base::new(dataset)?;
+        let refused = |problem: &str| Error::Layout {
+            path: dataset.into(),
+            problem: format!("can't be moved to the trash: {problem}"),
+        };
+        if given.pool() != self.base.pool() {
+            return Err(refused("it is in another pool"));
+        }
+        if let Some(why) = needed(self.base.as_str(), dataset, self.base.relative(dataset)) {
+            return Err(refused(why));
+        }
+        let exists = self.zfs()?.exists(dataset);
+        if !exists.map_err(failed("look for", dataset))? {
+            return Err(refused("it does not exist"));
+        }
+        // Before it has another name: what is mounted of it would be out of sight.
+        let below = format!("{dataset}/");
+        let mut mounted = mounts::all()?;
+        mounted.retain(|m| m.dataset == dataset || m.dataset.starts_with(&below));
+        for mount in mounted.iter().rev() {
+            mounts::detach(&mount.path)?;
+        }
+        let name = dataset.rsplit('/').next().unwrap_or(dataset);
+        let renamed = self.zfs()?.rename(dataset, &self.base.trashed(name));
+        renamed.map_err(failed("move to the trash", dataset))?;
+        failpoint!("storage.trashed");
+        Ok(())
+    }
+
     pub(super) fn list_trash(&self) -> Result<Vec<Trashed>> {
         let trash = self.base.below(TRASH);
         let types = "filesystem,volume,snapshot";
@@ -150,6 +196,34 @@ impl ZfsStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_pool_needs_is_not_for_the_trash() {
+        let of = |dataset: &str| {
+            let base = Base::new("tank/vps").unwrap();
+            needed("tank/vps", dataset, base.relative(dataset))
+        };
+        for bad in [
+            "tank",
+            "tank/vps",
+            "tank/vps/ct",
+            "tank/vps/conf",
+            "tank/vps/trash",
+            "tank/vps/trash/a.1",
+            "tank/vps/repository/0f",
+        ] {
+            assert!(of(bad).is_some(), "{bad}");
+        }
+        for good in [
+            "tank/vps/ct/web1",
+            "tank/vps/data",
+            "tank/other",
+            "tank/vp",
+            "tank/ct",
+        ] {
+            assert_eq!(of(good), None, "{good}");
+        }
+    }
 
     #[test]
     fn what_waits_and_for_whom() {
