@@ -202,6 +202,7 @@ macro_rules! for_each_method {
             MountClear, $crate::mounts::Clear, $crate::daemon::Done, Admin, Once;
             DatasetList, $crate::mounts::DatasetList, $crate::mounts::Datasets, Read, Once;
             DatasetNew, $crate::mounts::DatasetNew, $crate::daemon::Done, Admin, Once;
+            DatasetQuota, $crate::mounts::DatasetQuota, $crate::daemon::Done, Admin, Once;
             DatasetDelete, $crate::mounts::DatasetDelete, $crate::daemon::Done, Admin, Once;
             ContainerRecoverState, $crate::container::RecoverState, $crate::daemon::Done, Operate, Once;
             ContainerRecoverCleanup, $crate::container::RecoverCleanup, $crate::daemon::Done, Admin, Once;

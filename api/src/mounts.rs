@@ -14,8 +14,8 @@ mod calls;
 mod options;
 
 pub use calls::{
-    Activate, Clear, Dataset, DatasetDelete, DatasetList, DatasetNew, Datasets, Deactivate, Delete,
-    List, Mount, MountDataset, Mounts, New, Register,
+    Activate, Clear, Dataset, DatasetDelete, DatasetList, DatasetNew, DatasetQuota, Datasets,
+    Deactivate, Delete, List, Mount, MountDataset, Mounts, New, Register,
 };
 pub use options::{Create, InvalidOptions, MountOptions};
 

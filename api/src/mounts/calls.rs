@@ -199,6 +199,18 @@ pub struct DatasetNew {
     pub mount: bool,
 }
 
+/// Bound what the files of a dataset of a container may take
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DatasetQuota {
+    /// Id of the container
+    pub id: Ref,
+    /// The dataset
+    pub dataset: DatasetName,
+    /// Bytes; no bound when absent
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u64>,
+}
+
 /// Delete a dataset of a container
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
 #[group(skip)]

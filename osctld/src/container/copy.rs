@@ -288,8 +288,17 @@ impl Container {
     }
 }
 
-/// The bound of what the files may take goes along, to where there are any.
+/// The bounds of what the files may take go along, to where there are any.
 fn keep_quota(t: &Transfer<'_>) -> Result<(), Error> {
+    if t.has_streams() {
+        let space = t.from.dataset_space(t.id).map_err(failed)?;
+        for (dataset, space) in space.iter().filter(|(dataset, _)| !dataset.is_empty()) {
+            if space.quota.is_some() {
+                let set = t.to.set_dataset_quota(t.new, dataset, space.quota);
+                set.map_err(failed)?;
+            }
+        }
+    }
     let space = t.from.space().map_err(failed)?;
     let Some(quota) = space.get(t.id).and_then(|space| space.quota) else {
         return Ok(());

@@ -189,6 +189,32 @@ impl Container {
         .await
     }
 
+    /// Bounds what the files of a dataset may take, in bytes; `None` for no bound.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unsupported`, `Backend`.
+    pub async fn set_dataset_quota(
+        self: &Arc<Self>,
+        name: &DatasetName,
+        bytes: Option<u64>,
+    ) -> Result<(), Error> {
+        let _hold = self.hold_mounts("ct dataset set")?;
+        let (_daemon, pool) = self.home()?;
+        let _gate = pool.enter()?;
+        let (of, id, name) = (Arc::clone(&pool), self.id.clone(), name.clone());
+        let cannot = format!(
+            "cannot set the quota of dataset {name} of container {}",
+            self.label()
+        );
+        blocking(move || {
+            let set = of
+                .storage
+                .set_dataset_quota(id.as_str(), name.as_str(), bytes);
+            set.map_err(|e| failed(e, cannot))
+        })
+        .await
+    }
+
     /// Moves a dataset to the trash with all in it.
     async fn drop_dataset(&self, pool: &Arc<Pool>, name: &DatasetName) -> Result<(), Error> {
         let (of, id, name) = (Arc::clone(pool), self.id.clone(), name.clone());

@@ -14,7 +14,7 @@ use osctl_api::container::State;
 use osctl_linux::beneath::Root;
 
 use super::config::Config;
-use super::portable::{container_yml, group_yml, user_yml};
+use super::portable::{Quotas, container_yml, group_yml, user_yml};
 use super::verdict::Request;
 use super::{Container, blocking};
 use crate::error::Error;
@@ -213,6 +213,31 @@ impl Container {
     }
 }
 
+impl Container {
+    fn quotas(&self, pool: &Pool) -> Result<Quotas, Error> {
+        let failed = |e| {
+            let cannot = format!("cannot read the quota of container {}", self.label());
+            Error::backend(cannot, e)
+        };
+        let id = self.id.as_str();
+        if pool.storage.backend() != "zfs" {
+            let space = pool.storage.space().map_err(failed)?;
+            let own = space.get(id).and_then(|space| space.quota);
+            return Ok(Quotas {
+                own,
+                ..Quotas::default()
+            });
+        }
+        let mut all = pool.storage.dataset_space(id).map_err(failed)?;
+        let own = all.remove("").and_then(|space| space.quota);
+        let datasets = all.into_iter();
+        Ok(Quotas {
+            own,
+            datasets: datasets.filter_map(|(n, s)| Some((n, s.quota?))).collect(),
+        })
+    }
+}
+
 /// What an archive is to be made of, and how.
 struct Packing {
     params: api::Export,
@@ -249,11 +274,7 @@ struct Described {
 
 impl Described {
     fn new(container: &Container, pool: &Pool, config: &Config) -> Result<Described, Error> {
-        let quota = pool.storage.space().map_err(|e| {
-            let cannot = format!("cannot read the quota of container {}", container.label());
-            Error::backend(cannot, e)
-        })?;
-        let quota = quota.get(container.id.as_str()).and_then(|s| s.quota);
+        let quotas = container.quotas(pool)?;
         let user = pool.user(&config.user).ok_or_else(|| {
             Error::state(format!("user {}:{} is missing", pool.name, config.user))
         })?;
@@ -261,7 +282,7 @@ impl Described {
             facts: image::Facts::default(),
             user: user_yml(user.maps(), user.is_standalone(), &user.info(pool).attrs)?,
             group: group_yml(&pool.group_attrs(&config.group))?,
-            container: container_yml(config, quota)?,
+            container: container_yml(config, &quotas)?,
         })
     }
 

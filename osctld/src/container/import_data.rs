@@ -69,7 +69,18 @@ fn keep(
     plan: &Plan,
     warnings: &mut Vec<String>,
 ) -> Result<(), Error> {
-    match plan.loaded.quota.map(|bytes| quota(pool, id, Some(bytes))) {
+    for (dataset, bytes) in &plan.loaded.quotas.datasets {
+        let set = pool
+            .storage
+            .set_dataset_quota(id.as_str(), dataset, Some(*bytes));
+        set.map_err(|e| Error::backend(format!("cannot set the quota of dataset {dataset}"), e))?;
+    }
+    match plan
+        .loaded
+        .quotas
+        .own
+        .map(|bytes| quota(pool, id, Some(bytes)))
+    {
         Some(Err(e)) if e.code() == osctl_api::Code::Unsupported => warnings.push(e.chain()),
         Some(set) => set?,
         None => {}

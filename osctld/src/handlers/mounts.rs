@@ -108,6 +108,16 @@ impl Handle for api::DatasetNew {
     }
 }
 
+impl Handle for api::DatasetQuota {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let container = cx.container(&self.id)?;
+        container
+            .set_dataset_quota(&self.dataset, self.quota)
+            .await?;
+        Ok(Done {})
+    }
+}
+
 impl Handle for api::DatasetDelete {
     async fn handle(self, cx: &mut Context) -> Result<Done> {
         let container = cx.container(&self.id)?;

@@ -33,6 +33,11 @@ pub trait Datasets {
         check(dataset).and(Err(NONE))
     }
 
+    /// Bounds what the files of a dataset may take, in bytes; `None` for no bound.
+    fn set_dataset_quota(&self, _id: &str, dataset: &str, _bytes: Option<u64>) -> Result<()> {
+        check(dataset).and(Err(NONE))
+    }
+
     /// Moves a dataset that is no container's to the trash, by its whole name.
     fn discard_foreign(&self, _dataset: &str) -> Result<()> {
         Err(NONE)

@@ -22,7 +22,8 @@ fn furnished() -> Option<Machine> {
         &mut host,
         "osctl pool install plain --dir /plain &&
          osctl ct new --from-archive /tmp/minimal.tar --quota 1g tank:web1 &&
-         osctl ct dataset new web1 data /srv/data && osctl ct start web1 &&
+         osctl ct dataset new web1 data /srv/data && osctl ct dataset set quota web1 data 64m &&
+         osctl ct start web1 &&
          osctl ct exec web1 /bin/busybox sh -c 'echo mine > /mine; chown 7:8 /mine
              echo below > /srv/data/file'",
     );
@@ -84,7 +85,7 @@ fn streams_go_out_and_come_back() {
         );
         let wanted = format!(
             "tank/ct/{id} refquota 1073741824\ntank/ct/{id} canmount noauto\n\
-             tank/ct/{id}/data canmount noauto"
+             tank/ct/{id}/data refquota 67108864\ntank/ct/{id}/data canmount noauto"
         );
         let found = says(host, &properties.replace("-Hr", "-Hpr"));
         let sorted = |text: &str| {
@@ -205,7 +206,12 @@ fn archives_made_to_harm_leave_nothing() {
         host,
         "osctl ct mounts dataset evil a /a && osctl ct snapshot new evil s && osctl ct snapshot mount evil s",
     );
-    assert_eq!(says(host, "ls -A /tank/ct/.snapshots/evil@s"), "private");
+    // Its other dataset has a directory to be mounted on, which leads nowhere.
+    let top = "cd /tank/ct/.snapshots/evil@s && stat -c '%n %F %a' . * .[a-z]* 2>/dev/null; true";
+    assert_eq!(
+        says(host, top),
+        ". directory 700\na directory 700\nprivate directory 755"
+    );
     assert_eq!(says(host, "ls -A /etc | grep -c '^private$'; true"), "0");
     assert_eq!(
         says(host, "cat /tank/ct/.snapshots/evil@s/private/mine"),

@@ -59,6 +59,8 @@ fn copies_and_moves_travel_as_streams() {
          zfs set org.osctl:schedule=daily tank/ct/web1@kept",
     );
 
+    says(host, "osctl ct dataset set quota web1 data 64m");
+
     // A copy: stopped and started again; nothing of it is the original's.
     says(host, "osctl ct cp web1 web2");
     assert_eq!(
@@ -76,6 +78,10 @@ fn copies_and_moves_travel_as_streams() {
     assert_eq!(
         says(host, "zfs get -Hpo value refquota tank/ct/web2"),
         (1u64 << 30).to_string()
+    );
+    assert_eq!(
+        says(host, "zfs get -Hpo value refquota tank/ct/web2/data"),
+        (64u64 << 20).to_string()
     );
     let canmount = "zfs get -Hro value,source canmount tank/ct/web2 | sort -u | tr '\\t' ' '";
     assert_eq!(says(host, canmount), "noauto local");

@@ -1,19 +1,31 @@
 //! `osctl ct dataset`.
 
-use osctl_api::mounts::{DatasetDelete, DatasetList, DatasetName, DatasetNew, Mountpoint};
+use osctl_api::mounts::{
+    DatasetDelete, DatasetList, DatasetName, DatasetNew, DatasetQuota, Mountpoint,
+};
 use osctl_api::names::Ref;
 
 use crate::commands::tables;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::list::{ListOptions, View};
-use crate::tree::{Node, Verb, verb};
+use crate::tree::{Node, Verb, group, verb};
 
 /// The tree below `osctl ct dataset`.
 pub const NODES: &[Node] = &[
     verb::<Ls>(&["ls", "list"]),
     verb::<New>(&["new", "create"]),
     verb::<DatasetDelete>(&["del", "delete"]),
+    group(
+        &["set"],
+        "Change settings of a dataset",
+        &[verb::<SetQuota>(&["quota"])],
+    ),
+    group(
+        &["unset"],
+        "Return settings of a dataset to their defaults",
+        &[verb::<UnsetQuota>(&["quota"])],
+    ),
 ];
 
 done!(DatasetDelete { id });
@@ -68,6 +80,53 @@ impl Verb for New {
             dataset: self.dataset,
             mountpoint: self.mountpoint,
             mount: !self.no_mount,
+        })
+    }
+}
+
+/// Bound what the files of a dataset may take
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct SetQuota {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    id: Ref,
+    /// The dataset
+    dataset: DatasetName,
+    /// Bytes, with k, m, g or t for multiples of 1024
+    #[arg(value_name = "SIZE", value_parser = osctl_api::size::parse)]
+    quota: u64,
+}
+
+impl Verb for SetQuota {
+    fn run(self, cx: &mut Context) -> Outcome {
+        let id = cx.on_pool(self.id);
+        cx.done(&DatasetQuota {
+            id,
+            dataset: self.dataset,
+            quota: Some(self.quota),
+        })
+    }
+}
+
+/// Let the files of a dataset take what there is
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct UnsetQuota {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    id: Ref,
+    /// The dataset
+    dataset: DatasetName,
+}
+
+impl Verb for UnsetQuota {
+    fn run(self, cx: &mut Context) -> Outcome {
+        let id = cx.on_pool(self.id);
+        cx.done(&DatasetQuota {
+            id,
+            dataset: self.dataset,
+            quota: None,
         })
     }
 }

@@ -9,7 +9,7 @@ use osctl_api::names::{GroupPath, Name, Ref};
 use osctl_api::net::{Address, IfName, Network, Rate};
 use osctl_api::netif::{BridgeOptions, Kind, Options};
 
-use super::save::limit_params;
+use super::save::{Quotas, limit_params};
 use super::yml::{self, Prlimits, Versions};
 use crate::cgroup::{Param, Version};
 use crate::container::config::{Config, Distribution};
@@ -39,7 +39,7 @@ pub struct Loaded {
     /// Checked as commands are.
     pub config: Config,
     /// Most bytes that its files may take.
-    pub quota: Option<u64>,
+    pub quotas: Quotas,
     /// What was left out, or means something else here.
     pub warnings: Vec<String>,
 }
@@ -97,6 +97,7 @@ fn load(mut yml: yml::Container, given: Given) -> Result<Loaded, Error> {
         word(&yml.arch, std::env::consts::ARCH),
     )?;
     let mounts = load_mounts(yml.mounts.take(), &given, &mut warnings)?;
+    let datasets = given.datasets;
     let mut config = Config::new(given.user, given.group, distribution);
     config.mounts = mounts;
     let limits = Limits::new(&ours, yml.cgparams.take().unwrap_or_default());
@@ -112,6 +113,10 @@ fn load(mut yml: yml::Container, given: Given) -> Result<Loaded, Error> {
     for netif in yml.net_interfaces.unwrap_or_default() {
         config.netifs.push(load_netif(netif, &ours)?);
     }
+    // Of others nothing is known.
+    let known = |name: &String, _: &mut u64| datasets.contains(name);
+    let mut dataset_quotas = ours.dataset_quotas;
+    dataset_quotas.retain(known);
     config.firewall = ours.firewall;
     config.impermanence = ours.impermanence;
     config.snapshots = ours.snapshots;
@@ -122,7 +127,10 @@ fn load(mut yml: yml::Container, given: Given) -> Result<Loaded, Error> {
     }
     Ok(Loaded {
         config,
-        quota: ours.quota,
+        quotas: Quotas {
+            own: ours.quota,
+            datasets: dataset_quotas,
+        },
         warnings,
     })
 }

@@ -50,16 +50,25 @@ pub fn group_yml(attrs: &BTreeMap<String, String>) -> Result<Vec<u8>, Error> {
     })
 }
 
+/// Bounds of what the files of a container may take, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Those of its own dataset.
+    pub own: Option<u64>,
+    /// Those of datasets below it, by name.
+    pub datasets: BTreeMap<String, u64>,
+}
+
 /// `config/container.yml`.
 ///
 /// # Errors
 /// `InvalidArgument` for limits that can't be.
-pub fn container_yml(config: &Config, quota: Option<u64>) -> Result<Vec<u8>, Error> {
-    text(&container(config, quota)?)
+pub fn container_yml(config: &Config, quotas: &Quotas) -> Result<Vec<u8>, Error> {
+    text(&container(config, quotas)?)
 }
 
 /// Every setting is named here, so that a new one can't be forgotten.
-pub(super) fn container(config: &Config, quota: Option<u64>) -> Result<yml::Container, Error> {
+pub(super) fn container(config: &Config, quotas: &Quotas) -> Result<yml::Container, Error> {
     let Config {
         user,
         group,
@@ -97,7 +106,8 @@ pub(super) fn container(config: &Config, quota: Option<u64>) -> Result<yml::Cont
         seccomp: seccomp.clone(),
         cpu_limit: *cpu_limit,
         memory_limit: *memory_limit,
-        quota,
+        quota: quotas.own,
+        dataset_quotas: quotas.datasets.clone(),
         snapshots: snapshots.clone(),
         firewall: firewall.clone(),
         impermanence: *impermanence,

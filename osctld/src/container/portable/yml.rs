@@ -65,6 +65,9 @@ pub(super) struct Ours {
     /// Bytes that its files may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) quota: Option<u64>,
+    /// The same of its datasets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) dataset_quotas: BTreeMap<String, u64>,
     /// Snapshots that are made by schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) snapshots: Option<Keep>,

@@ -246,10 +246,14 @@ impl ZfsStorage {
         if !self.exists(id)? {
             return Err(Error::NotFound(id.to_owned()));
         }
+        self.bound(&self.base.container(id)?, bytes)
+    }
+
+    /// Bounds what the files of one dataset may take.
+    pub(super) fn bound(&self, dataset: &str, bytes: Option<u64>) -> Result<()> {
         let value = bytes.map_or_else(|| "none".to_owned(), |bytes| bytes.to_string());
         let property = format!("refquota={value}");
-        self.ask(&["set", &property, &self.base.container(id)?])
-            .map(drop)
+        self.ask(&["set", &property, dataset]).map(drop)
     }
 }
 

@@ -111,6 +111,15 @@ impl Datasets for ZfsStorage {
         Ok(path.join(ROOTFS))
     }
 
+    fn set_dataset_quota(&self, id: &str, dataset: &str, bytes: Option<u64>) -> Result<()> {
+        check(dataset)?;
+        let name = self.base.part(id, dataset)?;
+        if !self.exists_below(&format!("{CT}/{id}/{dataset}"))? {
+            return Err(self.no_dataset(id, dataset));
+        }
+        self.bound(&name, bytes)
+    }
+
     fn discard_foreign(&self, dataset: &str) -> Result<()> {
         self.discard_given(dataset)
     }
