@@ -76,12 +76,27 @@ in
     fsType = "nfs4";
     options = [ "noauto" ];
   };
+  # On devices that are made before the switch.
+  boot.zfs.pools.wide = {
+    partition."/dev/loop1" = { p1.sizeGB = 1; p2 = { }; };
+    layout = [ { type = "mirror"; devices = [ "/dev/loop1p1" "/dev/loop2" ]; } ];
+    log = [ { mirror = true; devices = [ "/dev/loop3" "/dev/loop4" ]; } ];
+    cache = [ "/dev/loop1p2" ];
+    spare = [ "/dev/loop5" ];
+    doCreate = true;
+    importAttempts = 1;
+    properties.ashift = 12;
+    datasets."/".properties = { compression = "zstd"; atime = "off"; };
+    datasets."kept/data".properties = { quota = "64m"; atime = "inherit"; };
+    datasets.volume = { type = "volume"; properties.volsize = "16m"; };
+  };
   nix = {
     enable = true;
     nrBuildUsers = 2;
     nixPath = [ "here=/tmp" ];
     settings.substituters = [ ];
   };
+  system.build.installBootLoader = pkgs.writeShellScript "boot-loader" "echo $1 > /run/boot-loader";
   osctl.pools.declared = {
     directory = "/var/lib/declared";
     users.shared.uidMap = [ "0:700000:65536" ];
@@ -103,7 +118,20 @@ in
       ];
       autostart.enable = true;
     };
-    containers.web9 = { inherit image; };
+    containers.web9 = {
+      inherit image;
+      nesting = true;
+      interfaces = [
+        {
+          name = "eth0";
+          type = "bridge";
+          link = "br1";
+          dhcp = false;
+          hwaddr = "02:00:00:00:00:09";
+          ipv6.addresses = [ { address = "2001:db8::9"; prefixLength = 64; } ];
+        }
+      ];
+    };
   };
   runit.services = {
     # What it starts ends with it.
@@ -133,7 +161,8 @@ in
       onChange = "reload";
       reloadMethod = "1";
       control."1" = "echo signalled >> /run/signalled";
-      run = "exec sleep 4006";
+      run = "echo out; echo err >&2; exec sleep 4006";
+      log = { run = "exec cat > /run/signalled.log"; logStandardError = false; };
     };
     single = {
       runlevels = [ "single" ];

@@ -18,6 +18,7 @@
     importAttempts = 1;
     scrub.enable = true;
   };
+  boot.zfs.moduleParams.zfs.zfs_arc_max = 512 * 1024 * 1024;
   osctld.settings.socket_group = "operators";
   users.groups.operators.gid = 500;
   osctl.images.minimal = import ../images/minimal.nix { inherit pkgs; };

@@ -69,6 +69,8 @@ fn the_host_is_set_up() {
         says("id -un && stat -c '%a %U:%G' /etc/shadow"),
         "root\n600 root:root"
     );
+    let arc = says("cat /sys/module/zfs/parameters/zfs_arc_max");
+    assert_eq!(arc, (512 << 20).to_string());
     says("sv -w 120 start osctld sshd dhcp-eth0");
     // As the daemon's settings have it.
     let lists = |group| format!("setpriv --reuid=65534 --regid={group} --clear-groups osctl ct ls");

@@ -6,6 +6,8 @@ use std::fs;
 use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Settings};
 
+use crate::switch::{Switched, switched};
+
 const DONE: &str = "sv -w 240 start zpool-tank > /dev/null";
 
 fn with_pool() -> Settings {
@@ -106,4 +108,31 @@ fn a_pool_is_not_made_on_a_disk_that_has_something() {
         host.sh("zpool get -Ho value health tank").ok().text(),
         "ONLINE"
     );
+}
+
+/// All that a pool can consist of and have.
+#[test]
+fn a_pool_has_all_that_is_declared() {
+    let Some(Switched { mut host, .. }) = switched() else {
+        return;
+    };
+    let mut says = |script: &str| host.sh(script).ok().text();
+    let status = says("zpool status wide");
+    let parts = [
+        "mirror-0", "loop1p1", "loop2", "logs", "mirror-1", "loop3", "loop4", "cache", "loop1p2",
+        "spares", "loop5",
+    ];
+    let mut shown = status.split_whitespace();
+    for part in parts {
+        assert!(shown.any(|it| it == part), "{part}: {status}");
+    }
+    assert_eq!(says("zpool get -Ho value ashift wide"), "12");
+    let set = "zfs get -Ho value compression,atime,quota wide/kept/data";
+    assert_eq!(says(set), "zstd\noff\n64M");
+    assert_eq!(says("zfs get -Ho value volsize wide/volume"), "16M");
+    // Imported again with what it has, and set again.
+    says("echo kept > /wide/kept/data/f && zfs set quota=none wide/kept/data && zpool export wide");
+    says("sv -w 120 restart zpool-wide");
+    assert_eq!(says("cat /wide/kept/data/f"), "kept");
+    assert_eq!(says(set), "zstd\noff\n64M");
 }

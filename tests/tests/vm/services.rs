@@ -42,6 +42,7 @@ fn services_are_what_they_say() {
         assert!(log.contains(line), "{log}");
     }
     says("grep -qx s5000 /var/log/logs/config");
+    assert_eq!(says("cat /run/signalled.log"), "out");
     says("curl -sf http://127.0.0.1:9100/metrics | grep -q node_load1");
     let user = "ps -o user= -p $(cat /run/runit/service/prometheus-node-exporter/supervise/pid)";
     assert_eq!(says(user), "node-exporter");
@@ -256,6 +257,18 @@ fn containers_are_as_declared() {
     );
     let address = says("osctl ct exec declared:web8 /bin/busybox ip -4 addr show eth0");
     assert!(address.contains("198.51.100.200/32"), "{address}");
+    assert_eq!(
+        words(says(
+            "osctl ct netif ls -H -o name,type,link,hwaddr,dhcp declared:web9"
+        )),
+        ["eth0", "bridge", "br1", "02:00:00:00:00:09", "false"]
+    );
+    assert_eq!(
+        words(says(
+            "osctl ct netif ip ls -H -o addr declared:web9 eth0 && osctl ct show -H -o nesting declared:web9"
+        )),
+        ["2001:db8::9/64", "true"]
+    );
     assert_eq!(
         says("cat /sys/fs/cgroup/osctl/pool.declared/group.small/memory.max"),
         (256 << 20).to_string()

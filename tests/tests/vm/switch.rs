@@ -9,6 +9,10 @@ use osctl_tests::vm::{Machine, Settings, Wire};
 /// What is done once for all tests of the other system: the host is switched to it,
 /// and what it was before is kept in /root.
 const SWITCH: &str = r#"set -e
+for n in 1 2 3 4 5; do
+    truncate -s $((n == 1 ? 1300 : 1100))M /tmp/disk$n
+    losetup -P /dev/loop$n /tmp/disk$n
+done
 osctl -q pool install tank --dir /var/lib/tank
 osctl -q ct new web1 --from-archive /usr/share/osctl/images/minimal.tar
 osctl ct start web1
@@ -191,6 +195,7 @@ fn a_host_goes_back_to_an_older_system() {
         host.sh(&current).ok().text(),
         format!("system-1-link\n{next}")
     );
+    assert_eq!(host.sh("cat /run/boot-loader").ok().text(), next);
     let generations = host.sh(&format!("cd {profile} && ls -d system*"));
     assert_eq!(
         generations.ok().text(),
