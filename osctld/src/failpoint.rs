@@ -1,8 +1,8 @@
 //! Fail points: places at which a test makes the daemon die as if it had been killed.
 //!
 //! In debug builds `failpoint!("name")` aborts the process when the environment variable
-//! `OSCTLD_FAILPOINT` is `name`, or `name:N` for the N-th time it is reached. Release builds have
-//! none.
+//! `OSCTLD_FAILPOINT` is `name`, or `name:N` for the N-th time it is reached; `*:N` is the N-th of
+//! all. With `log` it says on standard error which are reached. Release builds have none.
 
 /// Aborts the process here when `OSCTLD_FAILPOINT` asks for it (debug builds only).
 #[macro_export]
@@ -27,8 +27,11 @@ pub fn reached(name: &str) {
     static HITS: AtomicU64 = AtomicU64::new(0);
 
     let wanted = WANTED.get_or_init(|| parse(&std::env::var("OSCTLD_FAILPOINT").ok()?));
+    if wanted.as_ref().is_some_and(|(wanted, _)| wanted == "log") {
+        eprintln!("failpoint {name}");
+    }
     if let Some((wanted, at)) = wanted
-        && wanted == name
+        && (wanted == name || wanted == "*")
         && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *at
     {
         std::process::abort();
@@ -77,6 +80,9 @@ mod tests {
             ("failpoint.test:2", true, "first"),
             ("failpoint.test:3", false, "first second"),
             ("failpoint.none", false, "first second"),
+            ("*:1", true, ""),
+            ("*:3", true, "first"),
+            ("log", false, "first second"),
         ] {
             let out = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "failpoint::tests::child", "--nocapture"])
@@ -84,6 +90,9 @@ mod tests {
                 .output()
                 .unwrap();
             assert_eq!(out.status.signal().is_some(), dies, "{wanted}: {out:?}");
+            let reached = String::from_utf8_lossy(&out.stderr);
+            let logged = reached.matches("failpoint failpoint.").count();
+            assert_eq!(logged, if wanted == "log" { 3 } else { 0 }, "{reached}");
             let text = String::from_utf8_lossy(&out.stdout);
             for word in ["first", "second"] {
                 assert_eq!(

@@ -14,6 +14,7 @@ mod daemon;
 mod datasets;
 mod lab;
 mod pools;
+mod power;
 mod runner;
 mod services;
 mod snapshots;
