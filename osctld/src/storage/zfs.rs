@@ -8,7 +8,7 @@
 //! POOL/repository/KEY@image   an image, which containers are cloned of
 //! POOL/repository/new.KEY.RAND
 //! POOL/trash/NAME.RAND        what is to be destroyed
-//! POOL/ct/gone.ID.RAND        what gets there when there is room again
+//! POOL/ct/gone.ID.RAND        such a container, when there was no room in the trash
 //! POOL/conf POOL/log POOL/hook     others' business; made here
 //! ```
 //! In the file tree it looks like a pool in a directory. `ct/.new/ID` is there while a container

@@ -217,18 +217,8 @@ impl ZfsStorage {
     }
 
     pub(super) fn all_space(&self) -> Result<BTreeMap<String, Space>> {
-        let parent = self.base.below(CT);
-        let rows = self.ask(&[
-            "list",
-            "-Hp",
-            "-r",
-            "-t",
-            "filesystem",
-            "-o",
-            "name,used,referenced,refquota",
-            &parent,
-        ])?;
-        Ok(sums(rows.iter().filter_map(|row| space(&parent, row))))
+        let rows = self.space_below(&self.base.below(CT))?;
+        Ok(sums(rows))
     }
 
     pub(super) fn container_usage(&self, id: &str) -> Result<u64> {
@@ -257,34 +247,18 @@ impl ZfsStorage {
     }
 }
 
-/// What one row of `name,used,referenced,refquota` says of a dataset below `parent`: of which
-/// container it is, and whether it is that one's own.
-fn space(parent: &str, row: &program::Row) -> Option<(String, bool, Space)> {
-    let [name, used, referenced, quota] = row.as_slice() else {
-        return None;
-    };
-    let name = name.strip_prefix(parent)?.strip_prefix('/')?;
-    let (id, is_own) = match name.split_once('/') {
-        Some((id, _)) => (id, false),
-        None => (name, true),
-    };
-    check_id(id).ok()?;
-    let space = Space {
-        used: program::number(used)?,
-        referenced: program::number(referenced)?,
-        // With -p, no quota is told as 0.
-        quota: program::number(quota).filter(|bytes| *bytes > 0),
-    };
-    Some((id.to_owned(), is_own, space))
-}
-
-/// What each container takes: what is in its own dataset counts as used by that already.
-fn sums(rows: impl Iterator<Item = (String, bool, Space)>) -> BTreeMap<String, Space> {
+/// What each container takes, of what the datasets below `ct` take; what is in its own dataset
+/// counts as used by that already.
+fn sums(rows: Vec<(String, Space)>) -> BTreeMap<String, Space> {
     let mut all = BTreeMap::<String, Space>::new();
-    for (id, is_own, space) in rows {
-        let sum = all.entry(id).or_default();
+    for (name, space) in rows {
+        let (id, below) = name.split_once('/').unwrap_or((&name, ""));
+        if check_id(id).is_err() {
+            continue;
+        }
+        let sum = all.entry(id.to_owned()).or_default();
         sum.referenced += space.referenced;
-        if is_own {
+        if below.is_empty() {
             (sum.used, sum.quota) = (space.used, space.quota);
         }
     }
@@ -296,34 +270,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_of_containers() {
-        let row = |text: &str| text.split('\t').map(str::to_owned).collect::<Vec<_>>();
-        let found = space("t/ct", &row("t/ct/web1\t98304\t123456\t0"));
-        let (id, is_own, found) = found.unwrap();
-        assert!(is_own);
-        assert_eq!(id, "web1");
-        assert_eq!(
-            (found.used, found.referenced, found.quota),
-            (98304, 123_456, None)
-        );
-        let bounded = space("t/ct", &row("t/ct/a\t1\t2\t1073741824")).unwrap();
-        assert_eq!(bounded.2.quota, Some(1 << 30));
+    fn what_containers_take() {
+        let space = |used, referenced, quota| Space {
+            used,
+            referenced,
+            quota,
+        };
         let rows = [
-            "t/ct/a\t9\t2\t8",
-            "t/ct/a/b\t4\t4\t0",
-            "t/ct/a/b/c\t3\t1\t5",
+            ("", space(99, 0, None)),
+            ("a", space(9, 2, Some(8))),
+            ("a/b", space(4, 4, None)),
+            ("a/b/c", space(3, 1, Some(5))),
+            ("gone.x.1-2", space(1, 1, None)),
+            ("new.a.1-2", space(1, 1, None)),
         ];
-        let sums = sums(rows.iter().filter_map(|text| space("t/ct", &row(text))));
-        let a = sums["a"];
-        assert_eq!((a.used, a.referenced, a.quota), (9, 7, Some(8)));
-        for other in [
-            "t/ct\t1\t2\t0",
-            "t/ct/new.a.1-2\t1\t2\t0",
-            "t/ctx/a\t1\t2\t0",
-            "t/ct/a\t1\t2",
-            "t/ct/a\t-\t2\t0",
-        ] {
-            assert!(space("t/ct", &row(other)).is_none(), "{other}");
-        }
+        let sums = sums(rows.map(|(name, space)| (name.to_owned(), space)).into());
+        assert_eq!(sums.len(), 1);
+        assert_eq!(sums["a"], space(9, 7, Some(8)));
     }
 }

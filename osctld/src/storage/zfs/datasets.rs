@@ -36,12 +36,20 @@ fn space(top: &str, row: &program::Row) -> Option<(String, Space)> {
     let space = Space {
         used: program::number(used)?,
         referenced: program::number(referenced)?,
+        // With -p, no quota is told as 0.
         quota: program::number(quota).filter(|bytes| *bytes > 0),
     };
     Some((relative.to_owned(), space))
 }
 
 impl ZfsStorage {
+    /// What a dataset and those in it take, by their names in it; its own is empty.
+    pub(super) fn space_below(&self, top: &str) -> Result<Vec<(String, Space)>> {
+        let fields = "name,used,referenced,refquota";
+        let rows = self.ask(&["list", "-Hp", "-r", "-t", "filesystem", "-o", fields, top])?;
+        Ok(rows.iter().filter_map(|row| space(top, row)).collect())
+    }
+
     fn no_dataset(&self, id: &str, dataset: &str) -> Error {
         Error::NoDataset {
             id: id.to_owned(),
@@ -129,17 +137,7 @@ impl Datasets for ZfsStorage {
         if !self.exists(id)? {
             return Err(Error::NotFound(id.to_owned()));
         }
-        let rows = self.ask(&[
-            "list",
-            "-Hp",
-            "-r",
-            "-t",
-            "filesystem",
-            "-o",
-            "name,used,referenced,refquota",
-            &top,
-        ])?;
-        Ok(rows.iter().filter_map(|row| space(&top, row)).collect())
+        Ok(self.space_below(&top)?.into_iter().collect())
     }
 }
 

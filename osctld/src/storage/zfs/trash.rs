@@ -1,4 +1,4 @@
-//! Destroying what is in the trash.
+//! Destroying what is in the trash, and containers that had no room there.
 //!
 //! What is in use (mounted somewhere, held, cloned) stays for the next time. The snapshots of an
 //! image that has containers are told to go with the last of these.
@@ -21,13 +21,24 @@ struct Item {
     snapshots: Vec<String>,
 }
 
-/// What is in the trash, in the order in which it can be destroyed: children before parents.
-fn items(trash: &str, rows: &[program::Row]) -> Vec<Item> {
+/// The part of a name that tells what is deleted: in the trash, or beside other containers.
+fn deleted<'a>(base: &Base, name: &'a str) -> Option<&'a str> {
+    let relative = base.relative(name)?;
+    let (of, prefix) = relative.split_once('/')?;
+    let what = match of {
+        TRASH => prefix,
+        CT => prefix.strip_prefix(GONE)?,
+        _ => return None,
+    };
+    Some(what).filter(|what| !what.is_empty())
+}
+
+/// What is deleted, in the order in which it can be destroyed: children before parents.
+fn items(base: &Base, rows: &[program::Row]) -> Vec<Item> {
     let mut all: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for name in rows.iter().filter_map(|row| row.first()) {
-        // Whatever `zfs` may say: nothing that is not below the trash is destroyed.
-        let below = name.strip_prefix(trash).and_then(|n| n.strip_prefix('/'));
-        if below.is_none_or(str::is_empty) {
+        // Whatever `zfs` may say: nothing else is destroyed.
+        if deleted(base, name).is_none() {
             continue;
         }
         match name.split_once('@') {
@@ -45,15 +56,14 @@ fn items(trash: &str, rows: &[program::Row]) -> Vec<Item> {
     items
 }
 
-/// What is right in the trash, of rows of `name,used,clones`; what is below belongs to it.
-fn trashed(trash: &str, rows: &[program::Row]) -> Vec<Trashed> {
+/// What was deleted, of rows of `name,used,clones`; what is below belongs to it.
+fn trashed(base: &Base, rows: &[program::Row]) -> Vec<Trashed> {
     let mut all: BTreeMap<&str, Trashed> = BTreeMap::new();
     for row in rows {
         let [name, used, clones] = row.as_slice() else {
             continue;
         };
-        let below = name.strip_prefix(trash).and_then(|n| n.strip_prefix('/'));
-        let Some(below) = below.filter(|n| !n.is_empty()) else {
+        let Some(below) = deleted(base, name) else {
             continue;
         };
         let top = below.split(['/', '@']).next().unwrap_or(below);
@@ -120,11 +130,20 @@ impl ZfsStorage {
     }
 
     pub(super) fn list_trash(&self) -> Result<Vec<Trashed>> {
+        Ok(trashed(&self.base, &self.deleted_rows("name,used,clones")?))
+    }
+
+    /// What `zfs` tells of all that is deleted.
+    fn deleted_rows(&self, fields: &str) -> Result<Vec<program::Row>> {
+        let mut gone = self.children(CT)?;
+        gone.retain(|name| name.starts_with(GONE));
+        let gone = gone.iter().map(|name| format!("{CT}/{name}"));
+        let tops: Vec<String> = gone.map(|name| self.base.below(&name)).collect();
         let trash = self.base.below(TRASH);
         let types = "filesystem,volume,snapshot";
-        let fields = "name,used,clones";
-        let rows = self.ask(&["list", "-Hp", "-r", "-t", types, "-o", fields, &trash])?;
-        Ok(trashed(&trash, &rows))
+        let mut args = vec!["list", "-Hp", "-r", "-t", types, "-o", fields, &trash];
+        args.extend(tops.iter().map(String::as_str));
+        self.ask(&args)
     }
 
     pub(super) fn destroy_some(&self, limit: u64) -> Result<Emptied> {
@@ -132,12 +151,8 @@ impl ZfsStorage {
             done: true,
             ..Emptied::default()
         };
-        self.bring_gone(&mut out)?;
-        let trash = self.base.below(TRASH);
-        let types = "filesystem,volume,snapshot";
-        let rows = self.ask(&["list", "-Hp", "-r", "-t", types, "-o", "name", &trash])?;
         let mut mounted = None;
-        for item in items(&trash, &rows) {
+        for item in items(&self.base, &self.deleted_rows("name")?) {
             if out.removed >= limit {
                 out.done = false;
                 break;
@@ -159,22 +174,6 @@ impl ZfsStorage {
             }
         }
         Ok(out)
-    }
-
-    /// Moves here what had no room when it was deleted.
-    fn bring_gone(&self, out: &mut Emptied) -> Result<()> {
-        for name in self.children(CT)? {
-            let Some(id) = name.strip_prefix(GONE) else {
-                continue;
-            };
-            let from = self.base.below(&format!("{CT}/{name}"));
-            let moved = self.zfs()?.rename(&from, &self.base.trashed(id));
-            if let Err(e) = moved.map_err(failed("move to the trash", from)) {
-                out.done = false;
-                out.errors.push(e);
-            }
-        }
-        Ok(())
     }
 
     /// Destroys one; false when something that exists needs it.
@@ -234,12 +233,14 @@ mod tests {
             "t/trash/web1.1700000001-0f/sub\t1\t-",
             "t/trash/image-12.1600000000-aa\t5\t-",
             "t/ct/web1\t1\t-",
+            "t/ct/gone.web2.1700000002-0f\t7\t-",
         ]
         .iter()
         .map(|row| row.split('\t').map(str::to_owned).collect())
         .collect();
-        let found = trashed("t/trash", &rows);
-        assert_eq!(found.len(), 2);
+        let found = trashed(&Base::new("t").unwrap(), &rows);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[2].name, "web2.1700000002-0f");
         assert_eq!(found[0].name, "image-12.1600000000-aa");
         assert_eq!(found[1].deleted_at, Some(1_700_000_001));
         assert_eq!(found[1].used, Some(98304));
@@ -259,14 +260,23 @@ mod tests {
             "t/trash/b.2",
             "t/trashy/c",
             "t/ct/web1",
+            "t/ct/gone.",
+            "t/ct/gone.c.3",
+            "t/ct/gone.c.3/sub@x",
+            "t/ct/web1/gone.d",
             "",
         ]
         .iter()
         .map(|name| vec![(*name).to_owned()])
         .collect();
-        let found = items("t/trash", &rows);
+        let found = items(&Base::new("t").unwrap(), &rows);
         let names: Vec<&str> = found.iter().map(|i| i.dataset.as_str()).collect();
-        assert_eq!(names, ["t/trash/b.2", "t/trash/a.1/sub", "t/trash/a.1"]);
+        let gone = ["t/ct/gone.c.3/sub", "t/ct/gone.c.3"];
+        assert_eq!(
+            names[..3],
+            ["t/trash/b.2", "t/trash/a.1/sub", "t/trash/a.1"]
+        );
+        assert_eq!(names[3..], gone);
         assert_eq!(found[2].snapshots, ["t/trash/a.1@x", "t/trash/a.1@y"]);
         assert!(found[0].snapshots.is_empty());
     }
