@@ -21,6 +21,7 @@ mod snapshots;
 mod switch;
 mod zfs;
 mod zfs_faults;
+mod zfs_many;
 
 #[test]
 fn boots() {

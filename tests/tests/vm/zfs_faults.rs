@@ -1,5 +1,5 @@
 //! What goes wrong with pools of ZFS: datasets that vanish or are held, pools that are full or lose
-//! their disks. Others must not notice.
+//! their disks, guests that take what they can get. Others must not notice.
 
 use osctl_tests::vm::Machine;
 
@@ -32,6 +32,14 @@ fn quickly(host: &mut Machine, script: &str) -> String {
     let (status, text) = bounded(host, script);
     assert_eq!(status, 0, "{script}: {text}");
     text
+}
+
+/// Has the trash of a pool emptied, and waits until nothing of what was deleted is left.
+fn destroyed(host: &mut Machine, pool: &str) {
+    quickly(host, &format!("osctl trash-bin prune {pool}"));
+    let left =
+        format!("zfs list -Hro name {pool}/trash {pool}/ct | grep -e trash/ -e 'ct/gone[.]'");
+    quickly(host, &format!("while {left}; do sleep 0.2; done"));
 }
 
 /// A host with the pool `tank`, and `frail` in a file of this many MiB in memory.
@@ -92,9 +100,37 @@ fn a_dataset_that_is_gone_or_held() {
     quickly(host, &format!("{NEW} tank:held"));
     quickly(
         host,
-        "zfs release keep $(zfs list -Hrt snapshot -o name tank/trash) && osctl trash-bin prune",
+        "zfs release keep $(zfs list -Hrt snapshot -o name tank/trash)",
     );
-    wait_for_trash(host, "tank");
+    destroyed(host, "tank");
+
+    // Without room in the trash, which an overfull pool is: the same.
+    says(
+        host,
+        &format!(
+            "{NEW} tank:large && osctl ct start tank:large && osctl ct exec tank:large \
+            /bin/busybox dd if=/dev/urandom of=/large bs=1M count=4 && zpool sync tank
+            zfs snapshot tank/ct/large@x && zfs hold keep tank/ct/large@x
+            zfs set reservation=none quota=1M tank/trash"
+        ),
+    );
+    quickly(host, "osctl ct del --force tank:large");
+    assert!(says(host, "zfs list -Hro name tank/ct").contains("/gone.large."));
+    assert!(says(host, "osctl trash-bin ls -H -o name").contains("large."));
+    quickly(host, &format!("{NEW} tank:large"));
+    quickly(
+        host,
+        "zfs release keep $(zfs list -Hrt snapshot -o name tank/ct)",
+    );
+    destroyed(host, "tank");
+    // What is reserved is reserved again when the pool is imported.
+    says(host, "zfs set quota=none tank/trash");
+    quickly(
+        host,
+        "osctl pool export --force tank && osctl pool import tank",
+    );
+    let reserved = "zfs get -Hpo value reservation tank/conf tank/trash | xargs";
+    assert_eq!(says(host, reserved), "134217728 16777216");
 }
 
 /// Fills the pool `frail` from inside a container until nothing more goes in.
@@ -128,12 +164,15 @@ fn a_pool_that_is_full() {
             &format!("{NEW} frail:{id} && osctl ct start frail:{id}"),
         );
     }
+    says(
+        host,
+        "zfs snapshot frail/ct/small@x && zfs hold keep frail/ct/small@x",
+    );
     fill(host, "big");
-    println!("{}", says(host, "zfs list -o space -r frail"));
 
     // New ones are refused, and nothing is left of them.
     let said = fails(host, &format!("{NEW} frail:new"));
-    println!("new: {said}");
+    assert!(said.contains("No space left"), "{said}");
     assert!(!says(host, "zfs list -Hro name frail/ct").contains("new"));
     let ids = "osctl ct ls -H -o id --pool frail | xargs";
     assert_eq!(says(host, ids), "big idle small");
@@ -150,15 +189,20 @@ fn a_pool_that_is_full() {
         "osctl ct del --force frail:small & osctl ct del --force frail:idle; status=$?
         wait $! && exit $status",
     );
+    assert_eq!(says(host, ids), "big");
+    assert!(says(host, "zfs list -Hro name frail/trash").contains("/small."));
     quickly(host, "osctl ct stop frail:big && osctl ct del frail:big");
     assert_eq!(says(host, ids), "");
-    wait_for_trash(host, "frail");
+    says(
+        host,
+        "zfs release keep $(zfs list -Hrt snapshot -o name frail/trash frail/ct)",
+    );
+    destroyed(host, "frail");
     quickly(
         host,
         &format!("{NEW} frail:new && osctl ct start frail:new"),
     );
     let free = says(host, "zfs get -Hpo value available frail");
-    println!("free again: {free}");
     assert!(free.parse::<u64>().unwrap() > 64 << 20);
 }
 
@@ -248,4 +292,58 @@ fn a_pool_that_loses_its_disks() {
     );
     quickly(host, "osctl ct del --force frail:a && osctl ct del frail:b");
     wait_for_trash(host, "frail");
+}
+
+#[test]
+fn a_guest_that_takes_all_it_can_get() {
+    let Some(mut host) = zfs::host() else {
+        return;
+    };
+    let host = &mut host;
+    says(host, &format!("{NEW} greedy && osctl ct start greedy"));
+    says(host, &format!("{NEW} calm && osctl ct start calm"));
+    let greedy = |script: &str| format!("osctl ct exec greedy /bin/busybox sh -c '{script}'");
+
+    // Many files, and data until there is no room for more.
+    let files = "mkdir /d && cd /d && i=0; while [ $i -lt 20000 ]; do : > f$i; i=$((i+1)); done";
+    quickly(host, &greedy(files));
+    quickly(host, "osctl ct set quota greedy 48m");
+    let said = fails(
+        host,
+        &greedy("dd if=/dev/urandom of=/fill bs=1M count=80; sync; exit 1"),
+    );
+    assert!(said.contains("quota"), "{said}");
+    quickly(
+        host,
+        "osctl ct exec calm /bin/busybox dd if=/dev/zero of=/f bs=1M count=64",
+    );
+
+    // Files that it has deleted and holds open are in a snapshot, too; that can be destroyed.
+    quickly(host, &greedy("rm /fill; tail -f /d/f1 > /dev/null 2>&1 &"));
+    says(host, "osctl ct snapshot new greedy held");
+    let place = says(host, "osctl ct snapshot mount greedy held");
+    says(
+        host,
+        &format!(
+            "(cd {place} && exec tail -f bin/busybox > /dev/null 2>&1) & echo $! > /tmp/tail; disown"
+        ),
+    );
+    says(host, "osctl ct snapshot umount greedy held");
+    let said = fails(host, "osctl ct snapshot del greedy held");
+    assert!(said.contains("held or open"), "{said}");
+    says(host, "kill $(cat /tmp/tail)");
+    quickly(
+        host,
+        "until osctl ct snapshot del greedy held; do sleep 0.2; done",
+    );
+
+    // One that is full of files can be deleted, at once.
+    quickly(host, "osctl ct del --force greedy");
+    quickly(host, "osctl ct exec calm /bin/busybox true");
+    wait_for_trash(host, "tank");
+    quickly(host, "osctl ct exec calm /bin/busybox rm /f");
+    assert_eq!(
+        says(host, "osctl ct ls -H -o id,state | xargs"),
+        "calm running"
+    );
 }
