@@ -31,11 +31,12 @@ away() {
 }
 back() { zpool import -N -a -d live -o cachefile=none; }
 begin() { cp --sparse=always base/* live && back; }
+reached() { sed -n 's/.*fail point \([^ ]*\) is reached.*/\1/p' log; }
 # steps COMMAND: which it is made of, after those of a start.
 steps() {
-    begin && daemon log && grep -c ^failpoint log
+    begin && daemon log && reached | wc -l
     bash -c "$1" > out 2>&1 || { cat out; exit 1; }
-    sed -n 's/^failpoint //p' log
+    reached
 }
 # cut N COMMAND: prints whether it was done before the power failed.
 cut() {
