@@ -113,11 +113,17 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
         };
         if deleting {
             // Runtime state and cgroups are swept later, as those of any id that is not known.
-            let done = super::delete::trash(pool, &id).and_then(|()| {
-                pool.remove_hooks(&id);
-                pool.remove_container_log(&id);
-                pool.forget_container(&id)
-            });
+            let others = object.iter().flat_map(|o| o.value.other_data());
+            let others: Vec<String> = others.map(str::to_owned).collect();
+            let mut others = others.iter();
+            let done = others.try_for_each(|data| reinstall::discard(pool, data));
+            let done = done
+                .and_then(|()| super::delete::trash(pool, &id))
+                .and_then(|()| {
+                    pool.remove_hooks(&id);
+                    pool.remove_container_log(&id);
+                    pool.forget_container(&id)
+                });
             if let Err(e) = done {
                 pool.add_problem(
                     format!("container {id}"),
@@ -144,11 +150,13 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
     reinstall::finish_replacements(pool, &mut configs);
     // One that runs, or ended after the last daemon did, has a directory.
     let may_run = |id: &Name| run_dir.join(id.as_str()).exists();
-    let booted = boot::settle_boots(pool, &mut configs, may_run);
+    boot::settle_boots(pool, &mut configs, may_run);
+    // Also what an operation could not finish: datasets of the container may be in it.
+    let others = configs.iter().flat_map(|(_, c, _)| c.other_data());
     let known: BTreeSet<&str> = configs
         .iter()
         .map(|(id, ..)| id.as_str())
-        .chain(booted.iter().map(String::as_str))
+        .chain(others)
         .chain(broken.iter().map(String::as_str))
         .collect();
     pool.recover_hooks(|id| known.contains(id.as_str()));
@@ -421,6 +429,7 @@ impl Container {
         self.judge(Request::Recover, "clean up after")?;
         let (daemon, _pool) = self.home()?;
         self.clean_up(&daemon).await?;
+        self.end_boot().await?;
         self.seen.lock().error = None;
         self.set_state(State::Stopped);
         Ok(())

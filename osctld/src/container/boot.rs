@@ -6,9 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use osctl_api::container::{STOP_TIMEOUT, StopMode};
 use osctl_api::copies as api;
 use osctl_api::names::Name;
 
@@ -26,6 +24,14 @@ use crate::pool::Pool;
 use crate::storage::{self, Watch};
 
 impl Config {
+    /// Names of data that are its own beside those of its id: what it runs from, and what takes
+    /// their place.
+    pub fn other_data(&self) -> impl Iterator<Item = &str> {
+        let booted = self.booted.as_ref().map(|b| b.data.as_str());
+        let replacement = self.replacement.as_ref().map(|r| r.data.as_str());
+        booted.into_iter().chain(replacement)
+    }
+
     /// What holds while it runs, which is not the same as what is kept while it runs from an image:
     /// that has a system of its own, with the container's network, limits and devices.
     pub(super) fn in_force(&self) -> Config {
@@ -69,12 +75,10 @@ impl Container {
     ) -> Result<(), Error> {
         let path = PathBuf::from(reinstall::checked_image(&params.from_archive)?);
         self.settle().await;
-        if params.force && self.is_active() {
-            let limit = Duration::from_secs(STOP_TIMEOUT);
-            self.stop(StopMode::ShutdownOrKill, limit, None).await?;
-        }
-        self.judge(Request::Rebuild, "boot")?;
         let hold = self.hold("ct boot")?;
+        if params.force {
+            self.stop_by_force(&hold).await?;
+        }
         self.judge(Request::Rebuild, "boot")?;
         let (daemon, pool) = self.home()?;
         self.end_boot().await?;
@@ -113,6 +117,10 @@ impl Container {
             choose(&params.version, facts.version, "unknown"),
             choose(&params.arch, facts.arch, std::env::consts::ARCH),
         )
+        .and_then(|distribution| {
+            self.keep_quota(pool, &data)?;
+            Ok(distribution)
+        })
         .inspect_err(|_| drop(reinstall::discard(pool, &data)))?;
         Ok(Booted {
             data,
@@ -184,6 +192,7 @@ impl Container {
         let place = Arc::clone(&pool);
         blocking(move || reinstall::discard(&place, &booted.data)).await?;
         failpoint!("boot.ended");
+        let _saving = self.saving.lock().await;
         let (id, kept) = (self.id.clone(), {
             let mut config = (*self.config()).clone();
             config.booted = None;
@@ -242,20 +251,18 @@ impl Container {
     }
 }
 
-/// What containers run from that did not run when the last daemon ended is thrown away; gives the
-/// names of what is left. To be called before data without a configuration are discarded.
+/// What containers run from that did not run when the last daemon ended is thrown away. To
+/// be called before data without a configuration are discarded.
 pub(super) fn settle_boots(
     pool: &Pool,
     configs: &mut [(Name, Config, u64)],
     may_run: impl Fn(&Name) -> bool,
-) -> Vec<String> {
-    let mut left = Vec::new();
+) {
     for (id, config, generation) in configs {
         let Some(booted) = config.booted.clone() else {
             continue;
         };
         if may_run(id) {
-            left.push(booted.data);
             continue;
         }
         let mut done = config.clone();
@@ -271,5 +278,4 @@ pub(super) fn settle_boots(
             Err(e) => pool.add_problem(format!("container {id}"), e.chain()),
         }
     }
-    left
 }

@@ -94,7 +94,7 @@ impl Container {
         if live {
             return Ok(());
         }
-        if self.runs_image() {
+        if self.run().is_some() && self.runs_image() {
             return Err(Error::state(format!(
                 "cannot {what} container {}: it runs from an image, and would not do so any more",
                 self.label()

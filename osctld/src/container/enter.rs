@@ -195,7 +195,7 @@ impl Container {
         }
         let entry = self.visit("set a password in").await?;
         let line = format!("{name}:{password}\n");
-        let argv: &[&str] = match self.config().distribution.as_str() {
+        let argv: &[&str] = match self.config().in_force().distribution.as_str() {
             "guix" | "void" | "chimera" => &["chpasswd", "-c", "SHA512"],
             _ => &["chpasswd"],
         };

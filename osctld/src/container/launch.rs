@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use osctl_api::container::State;
 use osctl_runtime::spec::{SPEC_FILE, Spec};
+use tokio::sync::OwnedRwLockReadGuard;
 use tokio::time::timeout;
 
 use super::config::Config;
@@ -94,15 +95,15 @@ impl Container {
         _hold: &Hold,
     ) -> Result<(), Error> {
         let (daemon, pool) = self.home()?;
-        let _gate = pool.enter()?;
-        if daemon.is_shutting_down() {
-            let refused = format!(
-                "container {} can't be started: the host is shutting down",
-                self.label()
-            );
-            return Err(Error::unavailable(refused));
-        }
-        self.check_stays()?;
+        let _gate = match self.may_start(&daemon, &pool) {
+            Ok(gate) => gate,
+            Err(refused) => {
+                if let Err(e) = self.end_boot().await {
+                    tracing::warn!(container = %self.label(), error = %e.chain(), "what it was to run from stays until it is started");
+                }
+                return Err(refused);
+            }
+        };
         {
             let mut seen = self.seen.lock();
             seen.stopping = false;
@@ -125,6 +126,19 @@ impl Container {
                 Err(error)
             }
         }
+    }
+
+    fn may_start(&self, daemon: &Daemon, pool: &Pool) -> Result<OwnedRwLockReadGuard<()>, Error> {
+        let gate = pool.enter()?;
+        if daemon.is_shutting_down() {
+            let refused = format!(
+                "container {} can't be started: the host is shutting down",
+                self.label()
+            );
+            return Err(Error::unavailable(refused));
+        }
+        self.check_stays()?;
+        Ok(gate)
     }
 
     async fn launch(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use osctl_api::Code;
-use osctl_api::container::{State, StopMode};
+use osctl_api::container::{STOP_TIMEOUT, State, StopMode};
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use tokio::time::timeout;
 
@@ -79,6 +79,20 @@ impl Container {
         }
         let hold = self.hold("ct stop")?;
         self.stop_held(mode, limit, message, &hold).await
+    }
+
+    /// Stops it, if it runs, for an operation that holds it until it is over: an ephemeral one is
+    /// not deleted for that.
+    pub(super) async fn stop_by_force(self: &Arc<Self>, hold: &Hold) -> Result<(), Error> {
+        if !self.is_active() {
+            return Ok(());
+        }
+        if self.state() == State::Frozen {
+            return self.kill().await;
+        }
+        let limit = Duration::from_secs(STOP_TIMEOUT);
+        self.stop_held(StopMode::ShutdownOrKill, limit, None, hold)
+            .await
     }
 
     /// Stops it under a lock that is held already.

@@ -90,6 +90,8 @@ pub struct Container {
     holder: Mutex<Option<&'static str>>,
     seen: Mutex<Seen>,
     state: channel::Sender<State>,
+    /// Held while another configuration takes the place of what there is.
+    saving: tokio::sync::Mutex<()>,
     /// Held while its lxcfs mounts are looked at and changed: two at once would mount twice.
     repairing: tokio::sync::Mutex<()>,
 }
@@ -189,6 +191,7 @@ impl Container {
                 registered: Vec::new(),
             }),
             state: channel::Sender::new(state),
+            saving: tokio::sync::Mutex::default(),
             repairing: tokio::sync::Mutex::default(),
         })
     }

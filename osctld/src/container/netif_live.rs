@@ -68,7 +68,8 @@ impl Container {
         let (_daemon, pool) = self.home()?;
         let this = Arc::clone(self);
         let wanted = self.netifs().map(|n| n.wanted).unwrap_or_default();
-        let plan = blocking(move || this.plan_network_files(&pool, &this.config(), &wanted));
+        let plan =
+            blocking(move || this.plan_network_files(&pool, &this.config().in_force(), &wanted));
         let files = plan.await?.files;
         if files.is_empty() {
             return Ok(());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use osctl_api::net::IfName;
 use osctl_runtime::spec::FileOp;
 
-use super::config::Config;
+use super::config::{Booted, Config};
 use super::net_state::{Count, NetState, Seen};
 use super::plan::Mode;
 use super::{Container, blocking, netif};
@@ -129,6 +129,11 @@ impl Container {
         wanted: &[Wanted],
     ) -> Result<guest::Plan, Error> {
         let mut state = pool.load_net_state(&self.id);
+        // An image that it runs from has none of what was written into its own files.
+        let of_image = config.booted.as_ref().is_some_and(Booted::is_image);
+        if of_image {
+            state.value.files.clear();
+        }
         if wanted.is_empty() && state.value == NetState::default() {
             return Ok(guest::Plan {
                 backend: None,
@@ -152,7 +157,7 @@ impl Container {
         value.files.clone_from(&plan.written);
         // Another interface of the name of one that was deleted is counted anew.
         value.retain(|name| wanted.iter().any(|w| w.name == *name));
-        if value != state.value {
+        if value != state.value && !of_image {
             state.value = value;
             pool.save_net_state(&self.id, &mut state)?;
         }

@@ -5,9 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use osctl_api::container::{STOP_TIMEOUT, StopMode};
 use osctl_api::copies as api;
 use osctl_api::names::Name;
 
@@ -34,12 +32,10 @@ impl Container {
     ) -> Result<(), Error> {
         let path = PathBuf::from(checked_image(&params.from_archive)?);
         self.settle().await;
-        if params.force && self.is_active() {
-            let limit = Duration::from_secs(STOP_TIMEOUT);
-            self.stop(StopMode::ShutdownOrKill, limit, None).await?;
+        let hold = self.hold("ct reinstall")?;
+        if params.force {
+            self.stop_by_force(&hold).await?;
         }
-        self.judge(Request::Rebuild, "reinstall")?;
-        let _hold = self.hold("ct reinstall")?;
         self.judge(Request::Rebuild, "reinstall")?;
         let (daemon, pool) = self.home()?;
         let _gate = pool.enter()?;

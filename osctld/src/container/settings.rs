@@ -92,6 +92,7 @@ impl Container {
     ) -> Result<(Arc<Config>, Arc<Config>), Error> {
         let (_daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
+        let _saving = self.saving.lock().await;
         let before = self.config();
         let mut config = (*before).clone();
         change(&mut config)?;
@@ -305,7 +306,7 @@ impl Container {
         let mut files = Vec::new();
         match (&before.hostname, &after.hostname) {
             (old, Some(new)) if old.as_ref() != Some(new) => {
-                files.extend(guest::set_hostname(&after.distribution, new));
+                files.extend(guest::set_hostname(&after.in_force().distribution, new));
             }
             (Some(_), None) => files.push(guest::unset_hosts()),
             _ => {}

@@ -39,11 +39,7 @@ impl Handle for api::DatasetAdd {
         let name = name.parse::<Name>();
         let name = name.map_err(|e| Error::invalid_with("this is no name of a dataset", e))?;
         let pool = cx.daemon.pool(&name)?;
-        let gate = pool.enter()?;
-        let place = Arc::clone(&pool);
-        blocking(move || place.add_to_trash(&self.dataset)).await?;
-        drop(gate);
-        pool.empty_trash();
+        pool.add_to_trash(self.dataset).await?;
         Ok(Done {})
     }
 }

@@ -2,7 +2,6 @@
 //! is decided here; what is in them, by whoever receives them.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -121,11 +120,11 @@ fn hand_on(
 ) -> Result<u64> {
     let failed = |e: io::Error| Error::write(dataset, e);
     let mut input = decompress(&mut opened.members, left)?;
-    let (from, to) = nix::unistd::pipe().map_err(|e| failed(e.into()))?;
+    let (from, to) = io::pipe().map_err(failed)?;
     let (pumped, received) = std::thread::scope(|scope| {
         // Its end is closed with the thread, so that it is no use to go on when it has failed.
         let receiver = scope.spawn(move || receive(dataset, from.as_fd()));
-        let pumped = pump(&mut *input, File::from(to));
+        let pumped = pump(&mut *input, to);
         (pumped, receiver.join())
     });
     let received = received.map_err(|_| failed(io::Error::other("its thread failed")))?;
@@ -148,7 +147,7 @@ enum Pumped {
     Output(io::Error),
 }
 
-fn pump(input: &mut dyn Read, mut to: File) -> std::result::Result<u64, Pumped> {
+fn pump(input: &mut dyn Read, mut to: io::PipeWriter) -> std::result::Result<u64, Pumped> {
     let mut buffer = vec![0; PORTION];
     let mut done = 0;
     loop {

@@ -145,6 +145,9 @@ fn yaml(value: &impl serde::Serialize) -> Result<String> {
     })
 }
 
+/// Bytes of a name that a header has room for.
+const NAME: usize = 100;
+
 struct Outer<'a, W> {
     out: &'a mut W,
     time: i64,
@@ -189,7 +192,11 @@ impl<W: Write + Seek> Outer<'_, W> {
 
     fn header(&self, name: &str, kind: EntryType, mode: u32, size: u64) -> Result<Header> {
         let mut header = Header::new_gnu();
-        header.set_path(name).map_err(failed(format!("{name:?}")))?;
+        // Of a long name, what is before the header says the rest.
+        let short = name.get(..NAME).unwrap_or(name);
+        header
+            .set_path(short)
+            .map_err(failed(format!("{name:?}")))?;
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_uid(0);
@@ -200,8 +207,27 @@ impl<W: Write + Seek> Outer<'_, W> {
         Ok(header)
     }
 
+    /// Tells a name that a header has no room for, as GNU tar does.
+    fn long_name(&mut self, name: &str) -> Result<()> {
+        if name.len() <= NAME {
+            return Ok(());
+        }
+        let whole = format!("{name}\0");
+        self.content(
+            "././@LongLink",
+            EntryType::GNULongName,
+            0o644,
+            whole.as_bytes(),
+        )
+    }
+
     fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-        let header = self.header(name, EntryType::Regular, mode, content.len() as u64)?;
+        self.long_name(name)?;
+        self.content(name, EntryType::Regular, mode, content)
+    }
+
+    fn content(&mut self, name: &str, kind: EntryType, mode: u32, content: &[u8]) -> Result<()> {
+        let header = self.header(name, kind, mode, content.len() as u64)?;
         let padding = padding(content.len() as u64);
         let done = self.out.write_all(header.as_bytes());
         done.and_then(|()| self.out.write_all(content))
@@ -210,6 +236,7 @@ impl<W: Write + Seek> Outer<'_, W> {
     }
 
     fn dir(&mut self, name: &str) -> Result<()> {
+        self.long_name(name)?;
         let header = self.header(name, EntryType::Directory, 0o755, 0)?;
         self.out
             .write_all(header.as_bytes())
@@ -237,6 +264,7 @@ impl<W: Write + Seek> Outer<'_, W> {
 
     /// A file whose size is known only when it is written.
     fn growing<T>(&mut self, name: &str, write: impl FnOnce(&mut W) -> Result<T>) -> Result<T> {
+        self.long_name(name)?;
         let header = self.header(name, EntryType::Regular, 0o644, 0)?;
         let wrong = || failed("the archive");
         let at = self.out.stream_position().map_err(wrong())?;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use osctl_api::trash_bin as api;
+use tokio::sync::OwnedRwLockWriteGuard;
 
 use super::Pool;
 use crate::blocking::blocking;
@@ -66,31 +67,48 @@ impl Pool {
         Ok(listed.into_iter().map(item).collect())
     }
 
-    /// Moves a dataset to the trash that is no container's. Blocks.
+    /// Moves a dataset to the trash that is no container's.
     ///
     /// # Errors
     /// `InvalidState` for one that somebody needs; `InvalidArgument` for one that can't be moved
-    /// there.
-    pub fn add_to_trash(&self, dataset: &str) -> Result<()> {
-        for container in self.containers.read().values() {
-            let booted = container.config().booted.as_ref().map(|b| b.data.clone());
-            for data in [Some(container.id.to_string()), booted]
-                .into_iter()
-                .flatten()
-            {
-                let own = match &self.dataset {
-                    Some(base) => format!("{base}/ct/{data}"),
-                    None => continue,
-                };
-                let is_own = dataset == own || dataset.starts_with(&format!("{own}/"));
-                if is_own {
-                    let label = container.label();
-                    let error = format!("dataset {dataset} belongs to container {label}");
-                    return Err(
-                        Error::state(error).hint("use `osctl ct del` or `osctl ct dataset del`")
-                    );
-                }
+    /// there; `Busy` while something is being made, which looks like what nobody needs.
+    pub async fn add_to_trash(self: &Arc<Pool>, dataset: String) -> Result<()> {
+        self.answers()?;
+        let whole = self.alone()?;
+        let pool = Arc::clone(self);
+        blocking(move || {
+            let added = pool.trash_foreign(&dataset);
+            drop(whole);
+            added
+        })
+        .await?;
+        self.empty_trash();
+        Ok(())
+    }
+
+    fn trash_foreign(&self, dataset: &str) -> Result<()> {
+        let below = self.dataset.as_ref().map(|base| format!("{base}/ct/"));
+        let data = below.as_ref().and_then(|below| dataset.strip_prefix(below));
+        let data = data.and_then(|data| data.split('/').next());
+        let containers = self.containers.read().clone();
+        for container in containers.values() {
+            let config = container.config();
+            let mut all = config.other_data().chain([container.id.as_str()]);
+            if data.is_some_and(|data| all.any(|own| own == data)) {
+                let error = format!(
+                    "dataset {dataset} belongs to container {}",
+                    container.label()
+                );
+                return Err(
+                    Error::state(error).hint("use `osctl ct del` or `osctl ct dataset del`")
+                );
             }
+        }
+        // One that could not be read is no container, and has data all the same.
+        let kept = data.and_then(|data| self.conf.containers.load(data).transpose());
+        if kept.is_some() {
+            let error = format!("dataset {dataset} belongs to a container that can't be read");
+            return Err(Error::state(error).hint("`osctl pool show` tells why"));
         }
         self.storage.discard_foreign(dataset).map_err(|e| match e {
             storage::Error::Unsupported(why) => Error::unsupported(why),
@@ -101,27 +119,32 @@ impl Pool {
         })
     }
 
+    /// Keeps everybody else from changing the pool.
+    fn alone(&self) -> Result<OwnedRwLockWriteGuard<()>> {
+        let alone = Arc::clone(&self.gate).try_write_owned();
+        alone.map_err(|_| {
+            Error::busy(format!(
+                "something is being made or changed on pool {}",
+                self.name
+            ))
+        })
+    }
+
     /// Removes what operations have left that did not end; tells what it did and what is odd.
     ///
     /// # Errors
     /// `Busy` while something is being made or changed.
     pub async fn collect_garbage(self: &Arc<Pool>) -> Result<Vec<String>> {
         // Whatever is being made looks like what was left.
-        let whole = Arc::clone(&self.gate).try_write_owned();
-        let whole = whole.map_err(|_| {
-            Error::busy(format!(
-                "something is being made or changed on pool {}",
-                self.name
-            ))
-        })?;
+        let whole = self.alone()?;
         let pool = Arc::clone(self);
         let notes = blocking(move || {
             let containers = pool.containers.read().clone();
-            let booted: BTreeSet<String> = containers
-                .values()
-                .filter_map(|c| Some(c.config().booted.as_ref()?.data.clone()))
+            let configs = containers.values().map(|c| c.config());
+            let others: BTreeSet<String> = configs
+                .flat_map(|c| c.other_data().map(str::to_owned).collect::<Vec<_>>())
                 .collect();
-            let known = |id: &str| containers.contains_key(id) || booted.contains(id);
+            let known = |id: &str| containers.contains_key(id) || others.contains(id);
             let notes = pool.storage.recover(&known);
             drop(whole);
             Ok(notes)

@@ -218,9 +218,7 @@ fn streams_become_containers() {
     assert_eq!(s.list().unwrap(), ["dst", "src"]);
 
     // While it is sent; and nobody reads.
-    let (out, into) = nix::unistd::pipe()
-        .map(|(r, w)| (File::from(r), File::from(w)))
-        .unwrap();
+    let (out, into) = std::io::pipe().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             s.send("src", "", None, "b", Form::Compact, into.as_fd())
@@ -229,7 +227,7 @@ fn streams_become_containers() {
         assert_eq!(s.receive("piped", "", out.as_fd()).unwrap(), ["b"]);
     });
     assert_eq!(text(s, "piped"), "at b");
-    let (out, into) = nix::unistd::pipe().unwrap();
+    let (out, into) = std::io::pipe().unwrap();
     drop(out);
     let error = s.send("src", "", None, "b", Form::Plain, into.as_fd());
     let error = super::text(&error.unwrap_err());

@@ -5,9 +5,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 use super::{Error, Form, Result, Storage, Watch, copy_tree, unique};
 
@@ -196,7 +195,7 @@ impl Transfer<'_> {
 
     /// Sends one stream from one to the other, both at the same time.
     fn stream(&self, (dataset, from, to): &Part, meter: &Meter<'_>) -> Result<()> {
-        let pipe = || nix::unistd::pipe().map_err(|e| Error::io("make", "a pipe", e));
+        let pipe = || io::pipe().map_err(|e| Error::io("make", "a pipe", e));
         let ((sent, sending), (receiving, received)) = (pipe()?, pipe()?);
         let Transfer {
             from: source,
@@ -232,9 +231,8 @@ impl Transfer<'_> {
 }
 
 /// Hands a stream on to its end. Both ends are closed after that.
-fn relay(from: OwnedFd, to: OwnedFd, meter: &Meter<'_>) -> Result<()> {
+fn relay(mut from: io::PipeReader, mut to: io::PipeWriter, meter: &Meter<'_>) -> Result<()> {
     let failed = |e| Error::io("hand on", "a stream", e);
-    let (mut from, mut to) = (File::from(from), File::from(to));
     let mut buffer = vec![0; PORTION];
     loop {
         if meter.watch.is_cancelled() {

@@ -96,7 +96,9 @@ fn an_image_runs_once_with_the_containers_own_files_beside_it() {
 
     // A reboot leads home.
     ct.start();
+    ct.set(json!({ "ephemeral": true }));
     boot(&["--force"]);
+    ct.set(json!({ "ephemeral": false }));
     assert_eq!(
         ct.sh("cat /rescue; ls /own 2>/dev/null; true"),
         "to the rescue"

@@ -169,9 +169,27 @@ fn containers_are_clones_of_an_image() {
         host,
         "zfs create -o mountpoint=/mnt/lost tank/ct/lost && zfs snapshot tank/ct/lost@s",
     );
-    for needed in ["tank", "tank/ct", "tank/ct/web3", "tank/trash", "tank/none"] {
+    // Nor what is of a container whose configuration is of no use.
+    says(
+        host,
+        "zfs create tank/home && zfs create tank/ct/odd && echo odd > /tank/conf/ct/odd.json",
+    );
+    for needed in [
+        "tank",
+        "tank/ct",
+        "tank/ct/web3",
+        "tank/ct/odd",
+        "tank/home",
+        "tank/trash",
+        "tank/none",
+    ] {
         fails(host, &format!("osctl trash-bin dataset add {needed}"));
     }
+    assert_eq!(says(host, "grep -c ' /tank/home ' /proc/mounts"), "1");
+    says(
+        host,
+        "zfs destroy tank/home && zfs destroy tank/ct/odd && rm /tank/conf/ct/odd.json",
+    );
     let refused = fails(host, "osctl trash-bin dataset add tank/ct/web3");
     assert!(
         refused.contains("belongs to container tank:web3"),
@@ -240,6 +258,9 @@ fn a_container_runs_from_clones_that_are_thrown_away() {
         inside(host, "cat /mine /srv/data/file; ls /lost 2>/dev/null; true"),
         "mine\nkept"
     );
+    // What it runs from is of a newer snapshot, which does not stand in the way.
+    says(host, "osctl ct snapshot rollback --restart web1 kept");
+    assert_eq!(inside(host, "cat /mine /srv/data/file"), "mine\nkept");
     says(host, "osctl ct stop web1");
     wait_for_trash(host, "tank");
     assert_eq!(says(host, data), own);
@@ -259,6 +280,11 @@ fn a_container_runs_from_clones_that_are_thrown_away() {
     );
     let look = "cat /own/mine /own/srv/data/file; ls /mine 2>/dev/null; echo repaired > /own/mine";
     assert_eq!(inside(host, look), "mine\nkept");
+    let clone = says(host, &format!("{data} | grep web1-"));
+    assert_eq!(
+        says(host, &format!("zfs get -Hpo value refquota {clone}")),
+        (1u64 << 30).to_string()
+    );
     says(
         host,
         "sv -w 120 restart osctld && osctl garbage-collector prune",

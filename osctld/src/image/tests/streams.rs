@@ -40,7 +40,9 @@ fn stream_of(dataset: &str) -> Vec<u8> {
 #[test]
 fn streams_come_back_as_they_were() {
     let facts = facts();
-    let datasets = ["data".to_owned(), "data/db".to_owned()];
+    // One whose name is longer than what a header of tar has room for.
+    let long = "long".repeat(40);
+    let datasets = ["data".to_owned(), "data/db".to_owned(), long.clone()];
     let send = |dataset: &str, fd: BorrowedFd<'_>| {
         let mut out = File::from(fd.try_clone_to_owned().unwrap());
         out.write_all(&stream_of(dataset)).unwrap();
@@ -73,7 +75,7 @@ fn streams_come_back_as_they_were() {
         assert!(head.metadata.as_ref().unwrap().has_streams());
         let (image, received) = receive(&bytes, &Limits::default());
         assert_eq!(image.unwrap().metadata, head.metadata);
-        let wanted = ["", "data", "data/db"].map(|name| (name.to_owned(), stream_of(name)));
+        let wanted = ["", "data", "data/db", &long].map(|name| (name.to_owned(), stream_of(name)));
         assert!(received == wanted, "{compression:?}");
         // Wherever it is cut, it is told.
         for end in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 3000] {

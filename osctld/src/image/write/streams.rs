@@ -1,6 +1,5 @@
 //! Archives that hold streams of ZFS rather than files: one of each of a container's datasets.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -65,12 +64,12 @@ fn one<W: Write>(
         "" => "the container's dataset".to_owned(),
         _ => format!("dataset {dataset}"),
     };
-    let (from, to) = nix::unistd::pipe().map_err(|e| failed(&what)(e.into()))?;
+    let (from, to) = io::pipe().map_err(failed(&what))?;
     compression.write(out, &what, |out| {
         std::thread::scope(|scope| {
             let sender = scope.spawn(move || (sent.send)(dataset, to.as_fd()));
             // Its end is closed before the sender is waited for, who fails then rather than waits.
-            let relayed = relay(File::from(from), out, done, watch);
+            let relayed = relay(from, out, done, watch);
             let ended = sender.join();
             match relayed {
                 Err(Relayed::Cancelled) => Err(Error::Cancelled),
@@ -90,7 +89,7 @@ enum Relayed {
 }
 
 fn relay(
-    mut from: File,
+    mut from: io::PipeReader,
     out: &mut dyn Write,
     done: &mut u64,
     watch: Watch<'_>,

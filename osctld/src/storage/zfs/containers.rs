@@ -156,7 +156,11 @@ impl ZfsStorage {
             return Err(failed("make", format!("data of container {to}"))(e));
         }
         failpoint!("storage.created");
-        dropped.map_err(failed("release", snapshot))
+        if let Err(e) = dropped {
+            // It is a temporary one: the next import destroys it.
+            tracing::warn!("cannot release {snapshot}: {e}");
+        }
+        Ok(())
     }
 
     pub(super) fn rename_container(&self, from: &str, to: &str) -> Result<()> {

@@ -50,7 +50,14 @@ impl ZfsStorage {
             id: id.to_owned(),
             name: name.to_owned(),
         };
-        let plan = plan(self.rows_of(id)?, name).ok_or_else(no_snapshot)?;
+        let mut rows = self.rows_of(id)?;
+        // What it ran from until now goes first: a clone of a newer snapshot, in the trash by now.
+        let ran = |row: &Row| row.name.starts_with(TEMPORARY) && !row.clones.is_empty();
+        if rows.iter().any(ran) {
+            self.destroy_some(u64::MAX)?;
+            rows = self.rows_of(id)?;
+        }
+        let plan = plan(rows, name).ok_or_else(no_snapshot)?;
         let mut lost: Vec<String> = plan.newer.iter().map(|row| row.name.clone()).collect();
         lost.retain(|name| !name.starts_with(TEMPORARY));
         lost.sort();

@@ -91,9 +91,10 @@ fn needed(base: &str, dataset: &str, relative: Option<&str>) -> Option<&'static 
         return Some("the pool is in it");
     }
     match inner.split_once('/') {
+        Some((CT, _)) => None,
         Some((TRASH, _)) => Some("it is in the trash already"),
         Some((REPOSITORY, _)) => Some("it is an image, which goes when it is not needed any more"),
-        _ => None,
+        _ => Some("only what is beside the data of containers is"),
     }
 }
 
@@ -210,18 +211,15 @@ mod tests {
             "tank/vps/trash",
             "tank/vps/trash/a.1",
             "tank/vps/repository/0f",
+            "tank/vps/data",
+            "tank/home",
+            "tank/vp",
+            "tank/ct/web1",
         ] {
             assert!(of(bad).is_some(), "{bad}");
         }
-        for good in [
-            "tank/vps/ct/web1",
-            "tank/vps/data",
-            "tank/other",
-            "tank/vp",
-            "tank/ct",
-        ] {
-            assert_eq!(of(good), None, "{good}");
-        }
+        assert_eq!(of("tank/vps/ct/web1"), None);
+        assert_eq!(of("tank/vps/ct/web1/data"), None);
     }
 
     #[test]
