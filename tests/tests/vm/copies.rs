@@ -30,7 +30,7 @@ fn state(host: &mut Machine, id: &str) -> String {
 /// No operation has left a snapshot, a half of a container or a mount on the host.
 #[track_caller]
 fn nothing_is_left(host: &mut Machine) {
-    let left = "zfs list -Hrt all -o name tank other | grep -E '@osctl-|/ct/new\\.'; \
+    let left = "zfs list -Hrt all -o name tank other | grep -vE '^(tank|other)/trash/' | grep -E '@osctl-|/ct/new\\.'; \
                 ls /tank/ct/.new /other/ct/.new | grep -v :; true";
     assert_eq!(says(host, left), "");
     let problems = says(host, "osctl pool ls -H -o problems");

@@ -112,7 +112,7 @@ fn containers(host: &mut Machine) -> String {
 }
 
 /// What a pool must not have once an operation is over.
-const LEFT: &str = "zfs list -Hrt all -o name tank other | grep -E '@osctl-|/ct/new\\.'
+const LEFT: &str = "zfs list -Hrt all -o name tank other | grep -vE '^(tank|other)/trash/' | grep -E '@osctl-|/ct/new\\.'
     ls /tank/ct/.new /other/ct/.new | grep -v :
     osctl pool ls -H -o problems | grep -v '^-$'; true";
 
