@@ -52,8 +52,8 @@ fn stdin_and_the_signal_of_a_client() {
         return;
     }
     let mut ct = container();
-    let (input, input_w) = nix::unistd::pipe().unwrap();
-    let (out, out_w) = nix::unistd::pipe().unwrap();
+    let (input, input_w) = crate::harness::pipe();
+    let (out, out_w) = crate::harness::pipe();
     let cat = Action::Exec(program(&["cat"]));
     let fds = [input.as_fd(), out_w.as_fd(), out_w.as_fd()];
     let session = ct.enter(cat, &fds).unwrap();
@@ -216,8 +216,8 @@ fn a_script_from_a_descriptor() {
     for uid in [0, 1000] {
         let script = fs::File::open(&path).unwrap();
         let null = fs::File::open("/dev/null").unwrap();
-        let (out, out_w) = nix::unistd::pipe().unwrap();
-        let (err, err_w) = nix::unistd::pipe().unwrap();
+        let (out, out_w) = crate::harness::pipe();
+        let (err, err_w) = crate::harness::pipe();
         let exec = Exec {
             script: true,
             uid,

@@ -24,7 +24,7 @@ fn write(path: &str, content: &str) -> FileOp {
 }
 
 fn read(ct: &mut Ct, path: &str, max_bytes: u64) -> Output {
-    let (out, out_w) = nix::unistd::pipe().unwrap();
+    let (out, out_w) = crate::harness::pipe();
     let action = Action::ReadFile {
         path: path.into(),
         max_bytes,
@@ -104,7 +104,7 @@ fn a_client_that_loses_patience_ends_it() {
     let place = Place::new();
     fs::write(place.rootfs().join("etc/large"), vec![b'x'; 1 << 20]).unwrap();
     let mut ct = place.run(SLEEP);
-    let (_out, out_w) = nix::unistd::pipe().unwrap();
+    let (_out, out_w) = crate::harness::pipe();
     let action = Action::ReadFile {
         path: "/etc/large".into(),
         max_bytes: 1 << 20,

@@ -431,8 +431,8 @@ impl Ct {
     /// Runs a program with pipes and waits for its end.
     pub fn exec(&mut self, exec: Exec) -> Output {
         let null = fs::File::open("/dev/null").unwrap();
-        let (out, out_w) = nix::unistd::pipe().unwrap();
-        let (err, err_w) = nix::unistd::pipe().unwrap();
+        let (out, out_w) = pipe();
+        let (err, err_w) = pipe();
         let fds = [null.as_fd(), out_w.as_fd(), err_w.as_fd()];
         let session = self.enter(Action::Exec(exec), &fds).unwrap();
         drop((out_w, err_w));
@@ -567,4 +567,10 @@ pub fn names(dir: impl AsRef<Path>) -> Vec<String> {
     let mut names: Vec<String> = entries.map(|e| text(&e.file_name())).collect();
     names.sort();
     names
+}
+
+/// A pipe whose ends no program gets that is started meanwhile.
+pub fn pipe() -> (OwnedFd, OwnedFd) {
+    let (read, write) = std::io::pipe().unwrap();
+    (read.into(), write.into())
 }

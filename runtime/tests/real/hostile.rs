@@ -282,7 +282,7 @@ fn a_stopped_entry_ends_with_its_client() {
     }
     let mut ct = Place::new().run(SLEEP);
     // A full pipe: it is still there when it is stopped.
-    let (_out, out_w) = nix::unistd::pipe().unwrap();
+    let (_out, out_w) = crate::harness::pipe();
     fs::write(ct.place().rootfs().join("large"), vec![b'x'; 1 << 20]).unwrap();
     let read = Action::ReadFile {
         path: "/large".into(),
