@@ -3,7 +3,7 @@
 
 use osctl_tests::vm::Machine;
 
-use super::zfs::{fails, host, says};
+use super::zfs::{dies_at, fails, host, says};
 
 /// No operation has left a snapshot, a half of a container or a mount on the host.
 #[track_caller]
@@ -230,19 +230,9 @@ fn a_daemon_that_dies_leaves_a_container_or_nothing() {
     let Some(mut host) = furnished() else { return };
     let host = &mut host;
     says(host, "osctl ct export web1 /tmp/web1.tar");
-    // The service would start it again, without the fail point.
-    let daemon = |host: &mut Machine, point: &str| {
-        let ready = "for i in $(seq 100); do osctl --json ping 2> /dev/null \
-            | grep -q '\"initialized\": *true' && exit; sleep 0.2; done; cat /tmp/log; exit 1";
-        let start = format!("OSCTLD_FAILPOINT={point} osctld > /tmp/log 2>&1 &");
-        says(
-            host,
-            &format!("sv -w 60 stop osctld > /dev/null; {start} {ready}"),
-        );
-    };
     let again = "sv -w 120 start osctld && osctl ct ls > /dev/null";
     for point in ["import.stream:2", "import.config"] {
-        daemon(host, point);
+        dies_at(host, point);
         fails(host, "osctl ct import --as-id tank:web2 /tmp/web1.tar");
         says(host, again);
         nothing_is_left(host);
@@ -260,7 +250,7 @@ fn a_daemon_that_dies_leaves_a_container_or_nothing() {
         says(host, "osctl ct del --force web2");
     }
     for point in ["snapshot.made", "export.still"] {
-        daemon(host, point);
+        dies_at(host, point);
         fails(host, "osctl ct export --force web1 /tmp/other.tar");
         says(host, again);
         let runs =

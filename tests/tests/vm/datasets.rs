@@ -183,16 +183,6 @@ fn a_daemon_that_dies_leaves_a_dataset_or_none() {
         return;
     };
     let host = &mut host;
-    // The service would start it again, without the fail point.
-    let daemon = |host: &mut Machine, point: &str| {
-        let ready = "for i in $(seq 100); do osctl --json ping 2> /dev/null \
-            | grep -q '\"initialized\": *true' && exit; sleep 0.2; done; cat /tmp/log; exit 1";
-        let start = format!("OSCTLD_FAILPOINT={point} osctld > /tmp/log 2>&1 &");
-        says(
-            host,
-            &format!("sv -w 60 stop osctld > /dev/null; {start} {ready}"),
-        );
-    };
     says(host, "osctl ct start web1");
     for point in [
         "storage.populated",
@@ -201,7 +191,7 @@ fn a_daemon_that_dies_leaves_a_dataset_or_none() {
         "mounts.kept",
         "mounts.kept:2",
     ] {
-        daemon(host, point);
+        zfs::dies_at(host, point);
         assert_ne!(
             host.sh("osctl ct dataset new web1 a/b").status,
             0,
@@ -217,7 +207,7 @@ fn a_daemon_that_dies_leaves_a_dataset_or_none() {
             says(host, "osctl ct dataset del -r -u web1 a");
         }
         says(host, "osctl ct dataset new web1 a/b");
-        daemon(host, "dataset.unmounted");
+        zfs::dies_at(host, "dataset.unmounted");
         assert_ne!(
             host.sh("osctl ct dataset del -r -u web1 a").status,
             0,

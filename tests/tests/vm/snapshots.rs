@@ -241,10 +241,7 @@ fn what_the_daemon_died_in_is_finished_or_undone() {
             "osctl ct exec web1 /bin/busybox sh -c 'echo second > /state; sync'",
         );
         says(host, "osctl ct stop web1 && osctl ct snapshot new web1 two");
-        says(host, "sv -w 60 stop osctld");
-        let ready = "for i in $(seq 100); do osctl --json ping 2> /dev/null | grep -q '\"initialized\": *true' && exit; sleep 0.2; done; cat /tmp/log; exit 1";
-        let start = format!("OSCTLD_FAILPOINT={point} osctld > /tmp/log 2>&1 &");
-        says(host, &format!("{start} {ready}"));
+        zfs::dies_at(host, point);
         fails(host, &format!("osctl ct snapshot {command}"));
         says(host, "sv -w 60 start osctld && osctl ct start web1");
         assert_eq!(says(host, "osctl ct cat web1 /state"), state, "{point}");

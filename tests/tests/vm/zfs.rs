@@ -51,6 +51,18 @@ pub(super) fn fails(host: &mut Machine, script: &str) -> String {
     output.text()
 }
 
+/// Gives the host a daemon that dies at a fail point. The service would start it again, without.
+#[track_caller]
+pub(super) fn dies_at(host: &mut Machine, point: &str) {
+    let ready = "for i in $(seq 100); do osctl --json ping 2> /dev/null \
+        | grep -q '\"initialized\": *true' && exit; sleep 0.2; done; cat /tmp/log; exit 1";
+    let start = format!("OSCTLD_FAILPOINT={point} osctld > /tmp/log 2>&1 &");
+    says(
+        host,
+        &format!("sv -w 60 stop osctld > /dev/null; {start} {ready}"),
+    );
+}
+
 /// Waits until nothing is left in the trash.
 #[track_caller]
 pub(super) fn wait_for_trash(host: &mut Machine, pool: &str) {
