@@ -39,10 +39,10 @@ pub enum Compression {
 }
 
 /// Export a container to an archive, which goes to the file descriptor of the call: an empty
-/// regular file, opened for writing
+/// regular file or a pipe, opened for writing
 ///
 /// When the file system of the file has no room, or the call is cancelled, what was written is of
-/// no use.
+/// no use. What goes to a pipe is kept on the pool until it is complete.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Export {
     /// Id of the container
@@ -85,7 +85,8 @@ pub enum MissingDevices {
     Remove,
 }
 
-/// Make a container from an archive of osctl or vpsAdminOS
+/// Make a container from an archive of osctl or vpsAdminOS, which comes from the file descriptor of
+/// the call: a regular file or a pipe, opened for reading
 ///
 /// Unless told otherwise, the container has the id and group that the archive names and an id map of
 /// its own, which no other container shares.

@@ -14,6 +14,7 @@ use osctl_api::container::State;
 use osctl_linux::beneath::Root;
 
 use super::config::Config;
+use super::pipes::{Outgoing, draft, is_pipe};
 use super::portable::{Quotas, container_yml, group_yml, user_yml};
 use super::verdict::Request;
 use super::{Container, blocking};
@@ -30,7 +31,8 @@ const GZIP: u32 = 6;
 const ZSTD: i32 = 3;
 
 impl Container {
-    /// Writes it to the archive `out`, an empty file.
+    /// Writes it to the archive `out`, an empty file or a pipe. Whoever reads the pipe, and how fast,
+    /// is nothing to the container: it gets the archive when that is complete.
     ///
     /// # Errors
     /// `InvalidState`, `Cancelled`; `Backend` when it can't be read or written, or does not start
@@ -42,7 +44,32 @@ impl Container {
         progress: ProgressSender,
         cancel: Cancel,
     ) -> Result<api::Exported, Error> {
-        check_output(&out)?;
+        if !is_pipe(&out)? {
+            check_output(&out)?;
+            return self.export_to(params, out, progress, cancel).await;
+        }
+        let mut pipe = Outgoing::new(&out, &cancel)?;
+        drop(out);
+        let (_daemon, pool) = self.home()?;
+        let _gate = pool.enter()?;
+        let (draft, ended) = (draft(&pool)?, pipe.ended());
+        let copy = draft.try_clone();
+        let copy = copy.map_err(|e| Error::backend("cannot keep the archive", e))?;
+        let told = progress.clone();
+        let exported = pipe
+            .watched(self.export_to(params, copy, told, ended))
+            .await?;
+        blocking(move || pipe.send(draft, &progress)).await?;
+        Ok(exported)
+    }
+
+    async fn export_to(
+        self: &Arc<Self>,
+        params: &api::Export,
+        out: File,
+        progress: ProgressSender,
+        cancel: Cancel,
+    ) -> Result<api::Exported, Error> {
         self.settle().await;
         self.judge(Request::Export, "export")?;
         let hold = self.hold("ct export")?;
@@ -326,7 +353,7 @@ fn check_output(out: &File) -> Result<(), Error> {
         .map_err(|e| Error::backend("cannot look at the archive", e))?;
     if !meta.is_file() || meta.len() > 0 {
         return Err(Error::invalid(
-            "an archive is written to an empty regular file",
+            "an archive is written to an empty regular file or to a pipe",
         ));
     }
     Ok(())

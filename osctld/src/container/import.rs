@@ -1,6 +1,6 @@
 //! Making a container from an archive that osctl or vpsAdminOS has written.
 //!
-//! The archive is read twice: first what it says of itself, which is checked as commands are and
+//! The archive is read twice (one from a pipe is kept in between): first what it says of itself, which is checked as commands are and
 //! decides whether there is going to be a container at all, then its files. As with new containers
 //! the configuration is written last; what a crash leaves before that is removed at the next
 //! import of the pool, what it leaves undone after that is done then.
@@ -16,6 +16,7 @@ use super::create;
 use super::hooks::is_hook;
 use super::import_data::{Source, build};
 use super::launch::seccomp;
+use super::pipes::Input;
 use super::portable::{Given, Loaded, load_container, load_user};
 use super::{Container, blocking, plan};
 use crate::daemon::Daemon;
@@ -23,14 +24,10 @@ use crate::error::Error;
 use crate::failpoint;
 use crate::group::{self, Parents};
 use crate::handlers::{Cancel, ProgressSender};
-use crate::image::{self, Image, Limits};
+use crate::image::{self, Image};
 use crate::pool::Pool;
 use crate::storage;
 use crate::user;
-
-/// What an archive may grow to when it is unpacked, by its own size: a system is seldom a fifth of
-/// its size when it is compressed.
-const MOST_GROWTH: u64 = 32;
 
 /// What is made of an archive.
 #[derive(Debug)]
@@ -71,7 +68,8 @@ pub(super) enum User {
     Kept(Name, user::Maps),
 }
 
-/// Makes a container from the archive in `file`; returns also what was left out.
+/// Makes a container from the archive in `file`, a regular file or a pipe; returns also what was
+/// left out.
 ///
 /// # Errors
 /// `InvalidArgument` for an archive that can't be used, `AlreadyExists`, `NotFound`, `Cancelled`;
@@ -85,12 +83,12 @@ pub async fn import(
     cancel: Cancel,
 ) -> Result<(Arc<Container>, Vec<String>), Error> {
     let _gate = pool.enter()?;
-    let file = Arc::new(file);
-    let limits = limits(daemon, &file)?;
-    let head = {
-        let (file, limits) = (Arc::clone(&file), limits.clone());
-        blocking(move || image::read_head(&*file, &limits).map_err(bad_archive)).await?
-    };
+    let mut input = Input::new(daemon, pool, file, &cancel)?;
+    let (input, head) = blocking(move || {
+        let head = input.head()?;
+        Ok((input, head))
+    })
+    .await?;
     let mut plan = plan_import(pool, &params, head)?;
     let mut staged = plan.loaded.config.clone();
     if let User::Own = plan.user {
@@ -105,12 +103,14 @@ pub async fn import(
     let hold = container.hold("ct import")?;
     let mut warnings = std::mem::take(&mut plan.loaded.warnings);
     let made = async {
+        let told = progress.clone();
+        let (file, limits) = blocking(move || input.whole(&told)).await?;
         claim(daemon, pool, &container).await?;
         let user = find_user(daemon, pool, &container, &plan.user).await?;
         plan.loaded.config.user = user;
         failpoint!("import.user");
         let source = Source {
-            file,
+            file: Arc::new(file),
             limits,
             progress,
             cancel,
@@ -145,20 +145,6 @@ pub(super) fn bad_archive(e: image::Error) -> Error {
         image::Error::Storage(e) => Error::backend("cannot unpack the archive", e),
         e => Error::invalid_with("the archive can't be used", e),
     }
-}
-
-/// The bounds of images, or more when the archive itself is large.
-fn limits(daemon: &Daemon, file: &File) -> Result<Limits, Error> {
-    let meta = file
-        .metadata()
-        .map_err(|e| Error::backend("cannot look at the archive", e))?;
-    if !meta.is_file() {
-        return Err(Error::invalid("an archive is read from a regular file"));
-    }
-    let mut limits = daemon.config.image.limits();
-    let grown = meta.len().saturating_mul(MOST_GROWTH);
-    limits.max_bytes = limits.max_bytes.max(grown);
-    Ok(limits)
 }
 
 /// What is to be made: decided before anything is.

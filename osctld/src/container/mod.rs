@@ -39,6 +39,7 @@ mod mount_source;
 mod netif_change;
 mod netif_live;
 mod netifs;
+mod pipes;
 mod processes;
 mod registry;
 mod reinstall;

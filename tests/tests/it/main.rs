@@ -32,6 +32,7 @@ mod network_firewall;
 mod network_floods;
 mod network_live;
 mod network_rates;
+mod pipes;
 mod restart;
 mod settings;
 mod snapshots;

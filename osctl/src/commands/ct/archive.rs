@@ -1,7 +1,8 @@
-//! `osctl ct export` and `osctl ct import`: archives are files of the user's, opened here; the daemon
-//! is given their descriptors.
+//! `osctl ct export` and `osctl ct import`: archives are files of the user's, opened here, or standard
+//! streams, handed on here; the daemon is given descriptors.
 
 use std::fs::{File, OpenOptions};
+use std::io::{PipeReader, PipeWriter};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use osctl_api::names::Ref;
 use rustix::fs::{AtFlags, CWD, OFlags};
 
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{DONE, Failure, Outcome};
 use crate::tree::Verb;
+use crate::ui::Stream;
 
 /// Who may read an archive: it has all files of a container, the secret ones too.
 const MODE: u32 = 0o600;
@@ -26,7 +28,7 @@ pub struct Export {
     /// Id of the container
     #[arg(value_name = "CTID")]
     id: Ref,
-    /// Archive to write, which must not exist
+    /// Archive to write, which must not exist; - for standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Stop the container for its copy, which is the default
@@ -57,7 +59,13 @@ pub struct Export {
 
 impl Verb for Export {
     fn run(self, cx: &mut Context) -> Outcome {
-        if !self.force && self.file.symlink_metadata().is_ok() {
+        let piped = is_standard(&self.file);
+        if piped && Stream::Out.is_tty() {
+            return Err(Failure::usage(
+                "an archive is not written to a terminal: redirect standard output, or name a file",
+            ));
+        }
+        if !piped && !self.force && self.file.symlink_metadata().is_ok() {
             return Err(exists(&self.file));
         }
         let params = api::Export {
@@ -67,14 +75,60 @@ impl Verb for Export {
             compression: self.compression,
             no_hooks: self.no_hooks,
         };
-        let output = Output::new(&self.file)?;
-        let exported = cx.daemon.progress_fd(&cx.ui, &params, &output.file)?;
-        output.publish(self.force)?;
+        let exported = if piped {
+            to_stdout(cx, &params)?
+        } else {
+            let output = Output::new(&self.file)?;
+            let exported = cx.daemon.progress_fd(&cx.ui, &params, &output.file)?;
+            output.publish(self.force)?;
+            exported
+        };
         for warning in &exported.warnings {
             cx.ui.note(warning);
         }
-        cx.object(&exported)
+        match piped {
+            // Nothing but the archive is on standard output.
+            true => Ok(DONE),
+            false => cx.object(&exported),
+        }
     }
+}
+
+fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn pipe() -> Result<(PipeReader, PipeWriter), Failure> {
+    std::io::pipe().map_err(|e| Failure::local("cannot make a pipe", &e))
+}
+
+/// The daemon writes to a pipe, which is handed on from here: so standard output may be anything.
+fn to_stdout(cx: &mut Context, params: &api::Export) -> Result<api::Exported, Failure> {
+    let (from, to) = pipe()?;
+    let relay = std::thread::spawn(move || Stream::Out.write_from(from));
+    let exported = cx.daemon.progress_fd(&cx.ui, params, &to);
+    drop(to);
+    let lost = std::io::Error::other("a thread failed");
+    match (relay.join().unwrap_or(Err(lost)), exported) {
+        // The daemon knows only that nobody reads its pipe any more.
+        (Err(e), _) => Err(Failure::local("cannot write to standard output", &e)),
+        (Ok(()), exported) => exported,
+    }
+}
+
+/// Standard input is handed on to a pipe, which the daemon reads.
+fn from_stdin(cx: &mut Context, params: &api::Import) -> Result<api::Imported, Failure> {
+    let (from, to) = pipe()?;
+    let relay = std::thread::spawn(move || Stream::In.read_into(to));
+    let imported = cx.daemon.progress_fd(&cx.ui, params, &from);
+    // It may still wait for something to read, which nobody waits for any more.
+    if relay.is_finished()
+        && let Ok(Err(e)) = relay.join()
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        return Err(Failure::local("cannot read standard input", &e));
+    }
+    imported
 }
 
 fn exists(path: &Path) -> Failure {
@@ -185,7 +239,7 @@ fn draft(path: &Path) -> Result<PathBuf, Failure> {
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Import {
-    /// Archive to read
+    /// Archive to read; - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -196,13 +250,22 @@ impl Verb for Import {
     fn run(mut self, cx: &mut Context) -> Outcome {
         self.params.id = self.params.id.map(|id| cx.on_pool(id));
         self.params.pool = cx.pool.clone();
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(&self.file);
-        let file = opened
-            .map_err(|e| Failure::local(format!("cannot open {}", self.file.display()), &e))?;
-        let imported = cx.daemon.progress_fd(&cx.ui, &self.params, &file)?;
+        let imported = if is_standard(&self.file) {
+            if Stream::In.is_tty() {
+                return Err(Failure::usage(
+                    "an archive is not read from a terminal: redirect standard input, or name a file",
+                ));
+            }
+            from_stdin(cx, &self.params)?
+        } else {
+            let opened = OpenOptions::new()
+                .read(true)
+                .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+                .open(&self.file);
+            let file = opened
+                .map_err(|e| Failure::local(format!("cannot open {}", self.file.display()), &e))?;
+            cx.daemon.progress_fd(&cx.ui, &self.params, &file)?
+        };
         for warning in &imported.warnings {
             cx.ui.note(warning);
         }
