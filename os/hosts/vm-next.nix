@@ -49,6 +49,8 @@ in
       interface = "br1";
       local = "/test/";
       address = [ "/a.test/192.0.2.8" "/b.test/192.0.2.9" ];
+      dhcp-range = "192.0.2.100,192.0.2.109,1h";
+      dhcp-option = "option:domain-name,lab.test";
     };
   };
   services.bird2 = {
@@ -95,6 +97,7 @@ in
     nrBuildUsers = 2;
     nixPath = [ "here=/tmp" ];
     settings.substituters = [ ];
+    extraOptions = "connect-timeout = 7";
   };
   system.build.installBootLoader = pkgs.writeShellScript "boot-loader" "echo $1 > /run/boot-loader";
   osctl.pools.declared = {
@@ -155,6 +158,19 @@ in
     logs = {
       run = "echo out; echo err >&2; exec sleep 4004";
       log = { linePrefix = "prefixed "; maxFileSize = 5000; sendTo = "127.0.0.1:5514"; };
+    };
+    # More than is kept.
+    talks = {
+      run = "for n in {1..2000}; do echo line $n of a log; done; exec sleep 4007";
+      log = { maxFileSize = 5000; logFiles = 5; minLogFiles = 2; };
+    };
+    ages = {
+      run = "echo once; exec sleep 4008";
+      log.timeout = 2;
+    };
+    tells = {
+      run = "echo only there; exec sleep 4009";
+      log = { sendTo = "127.0.0.1:5514"; sendOnly = true; };
     };
     # Takes another configuration by a signal.
     signalled = {

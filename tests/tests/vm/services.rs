@@ -48,6 +48,28 @@ fn services_are_what_they_say() {
     assert_eq!(says(user), "node-exporter");
 }
 
+/// Logs are kept up to a number, to an age, and while there is room for them.
+#[test]
+fn logs_are_kept_as_declared() {
+    let Some(Switched { mut host, .. }) = switched() else {
+        return;
+    };
+    let last = "grep -q ' line 2000 of a log$' /var/log/talks/current";
+    soon(&mut host, last);
+    let kept = "ls -d /var/log/talks/@* | wc -l";
+    assert_eq!(host.sh(kept).ok().text(), "5");
+    soon(&mut host, "ls /var/log/ages/@*.s");
+    host.sh("grep -q ' once$' /var/log/ages/@*.s").ok();
+    // Room for three files of a page: the log, and two that were closed.
+    host.sh("set -e
+        sv -w 60 stop talks talks/log
+        mount -t tmpfs -o size=12k small /var/log/talks
+        sv -w 60 start talks/log talks")
+        .ok();
+    soon(&mut host, last);
+    assert_eq!(host.sh(kept).ok().text(), "2");
+}
+
 /// Who is declared logs in, with the key that is declared.
 #[test]
 fn users_log_in_by_key() {
@@ -112,7 +134,28 @@ fn networks_are_as_declared() {
             "{found}"
         );
     }
+    // Who asks on the bridge gets an address.
+    host.sh(
+        "ip netns add guest && ip link add toguest type veth peer name eth0 netns guest
+        ip link set toguest master br1 up && ip -n guest link set eth0 up",
+    )
+    .ok();
+    host.push(
+        "/tmp/leased",
+        0o755,
+        b"#!/bin/sh\n[ $1 = bound ] && echo $ip/$mask $router $dns $domain\n",
+    );
     let mut says = |script: &str| host.sh(script).ok().text();
+    let busybox = "$(readlink -f /proc/$(cat /run/runit/service/dhcp-eth0/supervise/pid)/exe)";
+    let leased = says(&format!(
+        "ip netns exec guest {busybox} udhcpc -i eth0 -n -q -t 20 -s /tmp/leased 2> /dev/null"
+    ));
+    let address = leased.strip_prefix("192.0.2.10").unwrap();
+    assert_eq!(
+        &address[1..],
+        "/24 192.0.2.1 192.0.2.1 lab.test",
+        "{leased}"
+    );
     let counted = "nft list table inet host | grep -o 'packets [0-9]*'";
     assert_eq!(says(counted), "packets 0");
     says("! timeout 2 bash -c '> /dev/tcp/192.0.2.1/9'");
@@ -172,9 +215,11 @@ fn what_is_said_is_kept_and_forwarded() {
     }
     host.sh("! grep 'INFO PoolInstall tank' /var/log/messages")
         .ok();
-    // A service's own log, by UDP.
-    host.sh("sv -w 60 restart logs").ok();
+    // A service's own log, by UDP, which one has nowhere else.
+    host.sh("sv -w 60 restart logs tells").ok();
     soon(&mut host, "grep -q 'prefixed out' /tmp/collected");
+    soon(&mut host, "grep -q 'only there' /tmp/collected");
+    host.sh("! grep -r 'only there' /var/log/tells").ok();
 }
 
 /// What the configuration mounts, from this host and from a server of NFS, and
@@ -216,6 +261,7 @@ fn nix_builds_on_the_host() {
     };
     let mut says = |script: &str| host.sh(script).ok().text();
     says(&format!("nix-store --check-validity {before}"));
+    says("nix --extra-experimental-features nix-command config show connect-timeout | grep -qx 7");
     let roots = says("nix-store --gc --print-roots");
     let booted = format!("/run/booted-system -> {before}");
     assert!(roots.contains(&booted), "{roots}");
