@@ -2,6 +2,8 @@
 //!
 //! It owns the shape, the defaults and the checks of values; writing it is the store's work.
 
+pub mod checked;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -23,10 +25,6 @@ use crate::security::seccomp::Profile;
 
 /// Program that is started unless the container has another.
 pub const DEFAULT_INIT: &str = "/sbin/init";
-/// Most DNS resolvers, cgroup parameters, devices or words of an init command.
-const MAX_ITEMS: usize = 128;
-/// Longest value of an attribute or word of an init command, bytes.
-const MAX_VALUE: usize = 4096;
 
 /// Desired configuration of a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -258,35 +256,36 @@ impl Config {
             self.hostname = Some(v);
         }
         if let Some(v) = set.dns_resolvers {
-            bounded("DNS resolvers", v.len())?;
+            checked::bounded("DNS resolvers", v.len())?;
             self.dns_resolvers = v;
         }
         if let Some(v) = set.init_cmd {
-            self.init_cmd = checked_init(v)?;
+            self.init_cmd = checked::init(v)?;
         }
         if let Some(v) = set.nesting {
             self.nesting = v;
         }
         if let Some(v) = set.seccomp {
-            self.seccomp = checked_seccomp(v)?;
+            self.seccomp = checked::seccomp(v)?;
         }
         if let Some(v) = set.distribution {
-            self.distribution = word("distribution", v.name)?;
-            self.version = word("version", v.version)?;
+            self.distribution = checked::word("distribution", v.name)?;
+            self.version = checked::word("version", v.version)?;
             if let Some(arch) = v.arch {
-                self.arch = word("architecture", arch)?;
+                self.arch = checked::word("architecture", arch)?;
             }
         }
         if let Some(v) = set.cpu_limit {
-            self.cpu_limit = Some(checked_cpu(v)?);
+            self.cpu_limit = Some(checked::cpu(v)?);
         }
         if let Some(v) = set.memory_limit {
-            self.memory_limit = Some(checked_memory(v)?);
+            self.memory_limit = Some(checked::memory(v)?);
         }
         for (name, value) in set.attrs {
-            if value.len() > MAX_VALUE || value.chars().any(char::is_control) {
+            if value.len() > checked::MAX_VALUE || value.chars().any(char::is_control) {
                 return Err(Error::invalid(format!(
-                    "value of attribute {name} is longer than {MAX_VALUE} bytes or has control characters"
+                    "value of attribute {name} is longer than {} bytes or has control characters",
+                    checked::MAX_VALUE
                 )));
             }
             self.attrs.insert(name.into(), value);
@@ -332,10 +331,10 @@ impl Config {
     /// # Errors
     /// `InvalidArgument` when numbers, mode or name can't be.
     pub fn add_device(&mut self, device: Device) -> Result<(), Error> {
-        let device = checked_device(device)?;
+        let device = checked::device(device)?;
         self.devices
             .retain(|d| !same_device(d, device.kind, &device.major, &device.minor));
-        bounded("devices", self.devices.len() + 1)?;
+        checked::bounded("devices", self.devices.len() + 1)?;
         self.devices.push(device);
         Ok(())
     }
@@ -371,29 +370,29 @@ impl Config {
     /// # Errors
     /// `InvalidArgument` naming the first value that can't be.
     pub fn check(&self) -> Result<(), Error> {
-        word("distribution", self.distribution.clone())?;
-        word("version", self.version.clone())?;
-        word("architecture", self.arch.clone())?;
-        checked_init(self.init_cmd.clone())?;
+        checked::word("distribution", self.distribution.clone())?;
+        checked::word("version", self.version.clone())?;
+        checked::word("architecture", self.arch.clone())?;
+        checked::init(self.init_cmd.clone())?;
         if let Some(v) = self.cpu_limit {
-            checked_cpu(v)?;
+            checked::cpu(v)?;
         }
         if let Some(v) = self.memory_limit {
-            checked_memory(v)?;
+            checked::memory(v)?;
         }
         if let Some(v) = &self.seccomp {
-            checked_seccomp(v.clone())?;
+            checked::seccomp(v.clone())?;
         }
-        bounded("DNS resolvers", self.dns_resolvers.len())?;
-        bounded("cgroup parameters", self.cgparams.len())?;
-        bounded("devices", self.devices.len())?;
+        checked::bounded("DNS resolvers", self.dns_resolvers.len())?;
+        checked::bounded("cgroup parameters", self.cgparams.len())?;
+        checked::bounded("devices", self.devices.len())?;
         for device in &self.devices {
             let mut device = device.clone();
             if device.mode.is_empty() {
                 // As it is kept; commands say it so that it can't be forgotten.
                 device.mode.push('-');
             }
-            checked_device(device)?;
+            checked::device(device)?;
         }
         for limit in self.prlimits.values() {
             parse_limit(limit)?;
@@ -431,9 +430,9 @@ impl Distribution {
     /// `InvalidArgument`.
     pub fn checked(name: String, version: String, arch: String) -> Result<Distribution, Error> {
         Ok(Distribution {
-            name: word("distribution", name)?,
-            version: word("version", version)?,
-            arch: word("architecture", arch)?,
+            name: checked::word("distribution", name)?,
+            version: checked::word("version", version)?,
+            arch: checked::word("architecture", arch)?,
         })
     }
 }
@@ -455,135 +454,6 @@ pub fn parse_limit(limit: &Prlimit) -> Result<Limit, Error> {
 
 fn same_device(d: &Device, kind: DeviceKind, major: &str, minor: &str) -> bool {
     d.kind == kind && d.major == major && d.minor == minor
-}
-
-fn bounded(what: &str, n: usize) -> Result<(), Error> {
-    if n > MAX_ITEMS {
-        return Err(Error::invalid(format!(
-            "{n} {what} are too many: at most {MAX_ITEMS}"
-        )));
-    }
-    Ok(())
-}
-
-fn word(what: &str, s: String) -> Result<String, Error> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
-    if s.is_empty() || s.len() > 64 || !s.chars().all(good) || s.starts_with('-') {
-        let shown: String = s.chars().take(64).collect();
-        return Err(Error::invalid(format!(
-            "{what} {shown:?} is not valid: use letters, digits, '.', '_', '+' and '-'"
-        )));
-    }
-    Ok(s)
-}
-
-fn checked_init(command: Vec<String>) -> Result<Vec<String>, Error> {
-    bounded("words of an init command", command.len())?;
-    if command
-        .iter()
-        .any(|w| w.contains('\0') || w.len() > MAX_VALUE)
-    {
-        return Err(Error::invalid(
-            "init command has a NUL byte or a word that is too long",
-        ));
-    }
-    if command.first().is_some_and(|first| !first.starts_with('/')) {
-        return Err(Error::invalid(
-            "init command must start with an absolute path",
-        ));
-    }
-    Ok(command)
-}
-
-fn checked_seccomp(profile: String) -> Result<Option<String>, Error> {
-    let known: Profile = profile
-        .parse()
-        .map_err(|e| Error::invalid_with("the seccomp profile can't be set", e))?;
-    Ok((known != Profile::Default).then_some(profile))
-}
-
-fn checked_cpu(limit: CpuLimit) -> Result<CpuLimit, Error> {
-    let period = limit.period_us.unwrap_or(100_000);
-    if limit.percent == 0 || limit.percent > 1_000_000 {
-        return Err(Error::invalid(
-            "cpu limit must be 1 to 1000000 percent of one core",
-        ));
-    }
-    if !(1_000..=1_000_000).contains(&period) {
-        return Err(Error::invalid(
-            "period of the cpu limit must be 1 ms to 1000 ms",
-        ));
-    }
-    Ok(limit)
-}
-
-fn checked_memory(limit: MemoryLimit) -> Result<MemoryLimit, Error> {
-    const LEAST: u64 = 1024 * 1024;
-    const MOST: u64 = 1 << 60;
-    if !(LEAST..=MOST).contains(&limit.memory) || limit.swap.is_some_and(|s| s > MOST) {
-        return Err(Error::invalid(
-            "memory limit must be at least 1M, and at most 1 EiB",
-        ));
-    }
-    Ok(limit)
-}
-
-fn checked_device(mut device: Device) -> Result<Device, Error> {
-    let number = |s: &str, most: u32| {
-        s == "*"
-            || s.parse::<u32>()
-                .is_ok_and(|n| n <= most && n.to_string() == s)
-    };
-    if !number(&device.major, 0xfff) || !number(&device.minor, 0xfffff) {
-        return Err(Error::invalid(format!(
-            "device numbers {}:{} are not valid: use 0 to 4095 and 0 to 1048575, or `*`",
-            device.major.escape_debug(),
-            device.minor.escape_debug()
-        )));
-    }
-    let mode = std::mem::take(&mut device.mode);
-    device.mode = checked_mode(&mode)?;
-    if let Some(name) = &device.name {
-        let relative = name.strip_prefix("/dev/").filter(|r| !r.is_empty());
-        let good = |c: &str| {
-            !c.is_empty()
-                && c.len() <= 64
-                && !c.starts_with('.')
-                && c.chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._:+-".contains(c))
-        };
-        if !relative.is_some_and(|r| r.split('/').count() <= 4 && r.split('/').all(good)) {
-            return Err(Error::invalid(format!(
-                "device node {:?} is not valid: use a path below /dev such as /dev/fuse",
-                name.chars().take(64).collect::<String>()
-            )));
-        }
-        if device.major == "*" || device.minor == "*" {
-            return Err(Error::invalid(
-                "a device with a node needs both its numbers",
-            ));
-        }
-    }
-    device.inherited = false;
-    Ok(device)
-}
-
-/// Letters of `rwm` in their usual order; empty for `-`.
-///
-/// # Errors
-/// `InvalidArgument` for anything else.
-pub fn checked_mode(mode: &str) -> Result<String, Error> {
-    if mode == "-" {
-        return Ok(String::new());
-    }
-    let known = !mode.is_empty() && mode.len() <= 3 && mode.chars().all(|c| "rwm".contains(c));
-    if !known {
-        return Err(Error::invalid(format!(
-            "device mode {:?} is not valid: use letters of rwm, or `-` for no access",
-            mode.chars().take(16).collect::<String>()
-        )));
-    }
-    Ok("rwm".chars().filter(|c| mode.contains(*c)).collect())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use osctl_api::pool as pool_api;
 
 use super::{Context, Handle};
 use crate::blocking::blocking;
-use crate::container::config::{Config, checked_mode};
+use crate::container::config::{Config, checked};
 use crate::container::plan::{self, Mode};
 use crate::container::{self, Container};
 use crate::error::{Error, Result};
@@ -416,7 +416,7 @@ impl Handle for api::DevicesDelete {
 impl Handle for api::DevicesChmod {
     async fn handle(self, cx: &mut Context) -> Result<Done> {
         let change = |c: &mut Config| {
-            let mode = checked_mode(&self.mode)?;
+            let mode = checked::mode(&self.mode)?;
             let device = c
                 .device(self.kind, &self.major, &self.minor)
                 .ok_or_else(|| no_device(self.kind, &self.major, &self.minor))?;
