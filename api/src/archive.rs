@@ -59,6 +59,9 @@ pub struct Export {
     /// Leave its hooks out
     #[serde(default)]
     pub no_hooks: bool,
+    /// Bytes a second of its files, or streams, that are read at most
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// Reply of `ContainerExport`.
@@ -129,6 +132,10 @@ pub struct Import {
     #[arg(long)]
     #[serde(default)]
     pub with_hooks: bool,
+    /// Unpack no more than this many bytes a second, with suffix k, m or g for multiples of 1024
+    #[arg(long, value_name = "RATE", value_parser = crate::size::parse_rate)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// Reply of `ContainerImport`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::io_limit::IoLimit;
 use crate::names::{AttrName, GroupPath, Hostname, Name, Ref};
 use crate::user::Mapping;
 
@@ -197,6 +198,12 @@ pub struct Move {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupPath>,
+    /// Copy no more than this many bytes a second to another pool, with suffix k, m or g for
+    /// multiples of 1024; what is copied last, while a container that ran is stopped, is not slowed
+    /// down between pools of ZFS
+    #[arg(long, value_name = "RATE", value_parser = crate::size::parse_rate)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// Give a container to another user: another id map, at once, whatever its size
@@ -626,6 +633,9 @@ pub struct Set {
     /// Limit of memory
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<MemoryLimit>,
+    /// Limit of what it reads and writes; on pools in directories
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_limit: Option<IoLimit>,
     /// Most bytes that its files may take; on pools of ZFS
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<u64>,
@@ -651,6 +661,7 @@ impl Set {
             distribution: None,
             cpu_limit: None,
             memory_limit: None,
+            io_limit: None,
             quota: None,
             attrs: BTreeMap::new(),
         }
@@ -693,6 +704,8 @@ pub enum Setting {
     CpuLimit,
     /// Remove the limit of memory.
     MemoryLimit,
+    /// No limit of what it reads and writes.
+    IoLimit,
     /// Remove the bound of what its files may take.
     Quota,
 }
@@ -997,7 +1010,7 @@ pub struct Container {
     /// Why it is in state `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What could not be applied at the last start.
+    /// What could not be applied at the last start, and limits that are not in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// How it stopped the last time.
@@ -1049,6 +1062,9 @@ pub struct Container {
     /// Limit of swap, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap_limit: Option<u64>,
+    /// Limit of what it reads from and writes to its pool's disk, per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_limit: Option<String>,
     /// Most bytes that its files may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_quota: Option<u64>,

@@ -36,6 +36,10 @@ pub struct Copy {
     #[arg(long = "no-network-interfaces")]
     #[serde(default)]
     pub no_netifs: bool,
+    /// Copy no more than this many bytes a second, with suffix k, m or g for multiples of 1024
+    #[arg(long, value_name = "RATE", value_parser = crate::size::parse_rate)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// Start a container from an image, once

@@ -13,6 +13,7 @@ pub mod firewall;
 pub mod group;
 pub mod id_range;
 pub mod introspect;
+pub mod io_limit;
 pub mod methods;
 pub mod mounts;
 pub mod names;

@@ -1,4 +1,4 @@
-//! Sizes as people write them: `512`, `512k`, `1.5g`.
+//! Sizes and rates as people write them: `512`, `512k`, `1.5g`.
 
 /// Why a text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,9 +46,35 @@ pub fn parse(text: &str) -> Result<u64, InvalidSize> {
     }
 }
 
+/// The least rate that anything is slowed down to, bytes per second.
+pub const LEAST_RATE: u64 = 1024;
+
+/// Why a text is not a rate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("use bytes per second, at least 1k, with suffix k, m or g for multiples of 1024")]
+pub struct InvalidRate;
+
+/// Bytes per second from `512k`, `1.5g`.
+///
+/// # Errors
+/// When it is no size, or less than [`LEAST_RATE`].
+pub fn parse_rate(text: &str) -> Result<u64, InvalidRate> {
+    let rate = parse(text).map_err(|_| InvalidRate)?;
+    (rate >= LEAST_RATE).then_some(rate).ok_or(InvalidRate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_parsed() {
+        assert_eq!(parse_rate("1k"), Ok(1024));
+        assert_eq!(parse_rate("1.5m"), Ok(3 << 19));
+        for bad in ["0", "1023", "0.9k", "fast", "10mbit", "-1m"] {
+            assert_eq!(parse_rate(bad), Err(InvalidRate), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_are_parsed() {

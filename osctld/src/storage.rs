@@ -11,6 +11,7 @@ mod dir;
 mod layout;
 mod meta;
 pub mod snapshots;
+mod throttle;
 pub mod transfer;
 mod usage;
 mod walk;
@@ -45,6 +46,9 @@ pub use datasets::Datasets;
 pub use dir::DirStorage;
 pub use meta::{Meta, is_kept_xattr};
 pub use snapshots::{Newer, Snapshot, Snapshots};
+pub use throttle::Throttle;
+#[cfg(test)]
+pub(crate) use throttle::tests::timed;
 pub use walk::Cursor;
 pub use watch::Watch;
 pub use zfs::ZfsStorage;
@@ -249,6 +253,31 @@ pub struct Space {
     pub quota: Option<u64>,
 }
 
+/// A disk of the host, by its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Of its driver.
+    pub major: u32,
+    /// Which of those.
+    pub minor: u32,
+}
+
+impl Disk {
+    /// The device of a number of `stat(2)`.
+    pub(crate) fn of(device: u64) -> Disk {
+        Disk {
+            major: rustix::fs::major(device),
+            minor: rustix::fs::minor(device),
+        }
+    }
+}
+
+impl std::fmt::Display for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
 /// What a stream is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -378,6 +407,12 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
 
     /// What containers take, as far as the back end knows without looking at their files.
     fn space(&self) -> Result<BTreeMap<String, Space>>;
+
+    /// The disk that containers read from and write to, where the kernel can limit that.
+    ///
+    /// # Errors
+    /// `Unsupported` where it can't, with the reason.
+    fn disk(&self) -> Result<Disk>;
 
     /// Bounds what a container's files may take, in bytes; `None` for no bound.
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()>;

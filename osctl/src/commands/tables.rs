@@ -210,6 +210,7 @@ pub static CONTAINER: Table = Table {
         number("cpu_limit"),
         field("memory_limit", Kind::Bytes),
         field("swap_limit", Kind::Bytes),
+        text("io_limit"),
         field("disk_quota", Kind::Bytes),
         field("disk_used", Kind::Bytes),
         field("disk_referenced", Kind::Bytes),

@@ -83,6 +83,55 @@ impl MemoryLimit {
     }
 }
 
+/// What is read from and written to one disk per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskRates {
+    /// Bytes that are read.
+    pub read_bps: Option<u64>,
+    /// Bytes that are written.
+    pub write_bps: Option<u64>,
+    /// Operations that read.
+    pub read_iops: Option<u64>,
+    /// Operations that write.
+    pub write_iops: Option<u64>,
+}
+
+impl DiskRates {
+    /// The parameters of these limits, for the disk with these numbers.
+    pub fn params(&self, disk: impl std::fmt::Display) -> Vec<Param> {
+        let DiskRates {
+            read_bps,
+            write_bps,
+            read_iops,
+            write_iops,
+        } = *self;
+        let text =
+            |n: Option<u64>, none: &str| n.map_or_else(|| none.to_owned(), |n| n.to_string());
+        let max = |n| text(n, "max");
+        let v2 = format!(
+            "{disk} rbps={} wbps={} riops={} wiops={}",
+            max(read_bps),
+            max(write_bps),
+            max(read_iops),
+            max(write_iops)
+        );
+        let v1 = [
+            ("read_bps", read_bps),
+            ("write_bps", write_bps),
+            ("read_iops", read_iops),
+            ("write_iops", write_iops),
+        ];
+        let v1 = v1.map(|(name, rate)| {
+            let name = format!("blkio.throttle.{name}_device");
+            Param::known(Version::V1, &name, format!("{disk} {}", text(rate, "0")))
+        });
+        [Param::known(Version::V2, "io.max", v2)]
+            .into_iter()
+            .chain(v1)
+            .collect()
+    }
+}
+
 impl Param {
     /// At most this many processes and threads.
     pub fn pids_max(count: u64) -> Vec<Param> {
@@ -170,6 +219,25 @@ mod tests {
         assert_eq!(no_swap.params()[3].value, ["4096"]);
         assert!(MemoryLimit::new(0, None).is_err());
         assert!(MemoryLimit::new(u64::MAX, Some(1)).is_err());
+    }
+
+    #[test]
+    fn disks() {
+        let rates = DiskRates {
+            write_bps: Some(1 << 20),
+            read_iops: Some(50),
+            ..DiskRates::default()
+        };
+        assert_eq!(
+            texts(&rates.params("8:16")),
+            [
+                "2 io.max=8:16 rbps=max wbps=1048576 riops=50 wiops=max",
+                "1 blkio.throttle.read_bps_device=8:16 0",
+                "1 blkio.throttle.write_bps_device=8:16 1048576",
+                "1 blkio.throttle.read_iops_device=8:16 50",
+                "1 blkio.throttle.write_iops_device=8:16 0",
+            ]
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod walk;
 pub use devices::{Access, DeviceKind, DeviceRule, assemble, default_rules};
 pub use error::Error;
 pub use layout::{Hierarchy, Layout, Mode};
-pub use limits::{CpuLimit, MemoryLimit};
+pub use limits::{CpuLimit, DiskRates, MemoryLimit};
 pub use node::Node;
 pub use params::{Param, Version, Warning};
 pub use stats::{Io, Sampler, Stats};

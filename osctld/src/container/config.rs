@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use osctl_api::container::{
     Autostart, Cgparam, CpuLimit, Device, DeviceKind, MemoryLimit, Prlimit, Set, Setting, Unset,
 };
+use osctl_api::io_limit::IoLimit;
 use osctl_api::mounts::Mountpoint;
 use osctl_api::names::{GroupPath, Hostname, Name};
 use osctl_api::net::IfName;
@@ -67,6 +68,9 @@ pub struct Config {
     /// Limit of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<MemoryLimit>,
+    /// Limit of what it reads from and writes to its pool's disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_limit: Option<IoLimit>,
     /// Raw cgroup parameters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cgparams: Vec<Cgparam>,
@@ -194,6 +198,7 @@ impl Config {
             init_cmd: Vec::new(),
             cpu_limit: None,
             memory_limit: None,
+            io_limit: None,
             cgparams: Vec::new(),
             devices: Vec::new(),
             netifs: Vec::new(),
@@ -281,6 +286,9 @@ impl Config {
         if let Some(v) = set.memory_limit {
             self.memory_limit = Some(checked::memory(v)?);
         }
+        if let Some(v) = set.io_limit {
+            self.io_limit = Some(checked::io(v)?);
+        }
         for (name, value) in set.attrs {
             if value.len() > checked::MAX_VALUE || value.chars().any(char::is_control) {
                 return Err(Error::invalid(format!(
@@ -307,6 +315,7 @@ impl Config {
                 Setting::Seccomp => self.seccomp = None,
                 Setting::CpuLimit => self.cpu_limit = None,
                 Setting::MemoryLimit => self.memory_limit = None,
+                Setting::IoLimit => self.io_limit = None,
                 // The pool keeps it.
                 Setting::Quota => {}
             }
@@ -379,6 +388,9 @@ impl Config {
         }
         if let Some(v) = self.memory_limit {
             checked::memory(v)?;
+        }
+        if let Some(v) = self.io_limit {
+            checked::io(v)?;
         }
         if let Some(v) = &self.seccomp {
             checked::seccomp(v.clone())?;

@@ -12,6 +12,7 @@ use osctl_api::names::{GroupPath, Name};
 use super::config::Config;
 use super::create::{complete, discard, existing_user, finish, no_group, own_user, stage, unstage};
 use super::netif::Netif;
+use super::pace::Pace;
 use super::verdict::Request;
 use super::{Container, Hold, blocking};
 use crate::daemon::Daemon;
@@ -29,6 +30,18 @@ pub struct Audience {
     pub progress: ProgressSender,
     /// Ends it early.
     pub cancel: Cancel,
+    /// How fast it copies.
+    pub pace: Pace,
+}
+
+impl Audience {
+    /// The same, for what somebody waits for: as fast as it can be.
+    pub(super) fn in_a_hurry(&self) -> Audience {
+        Audience {
+            pace: Pace::FREE,
+            ..self.clone()
+        }
+    }
 }
 
 /// What copying data failed with.
@@ -48,7 +61,11 @@ pub(super) fn watched(
 ) -> Result<(), Error> {
     let cancelled = || audience.cancel.is_cancelled();
     let tell = audience.progress.by_mebibytes(message);
-    step(Watch::new(&cancelled, &tell)).map_err(failed)
+    let watch = Watch::new(&cancelled, &tell);
+    audience
+        .pace
+        .keep(&audience.cancel, watch, step)
+        .map_err(failed)
 }
 
 impl Container {

@@ -14,13 +14,13 @@ use osctl_api::container::State;
 use osctl_linux::beneath::Root;
 
 use super::config::Config;
+use super::copy::Audience;
 use super::pipes::{Outgoing, draft, is_pipe};
 use super::portable::{Quotas, container_yml, group_yml, user_yml};
 use super::verdict::Request;
 use super::{Container, blocking};
 use crate::error::Error;
 use crate::failpoint;
-use crate::handlers::{Cancel, ProgressSender};
 use crate::image::{self, Compression, Hook, Pack};
 use crate::pool::Pool;
 use crate::storage::transfer::temporary_snapshot;
@@ -41,25 +41,25 @@ impl Container {
         self: &Arc<Self>,
         params: &api::Export,
         out: File,
-        progress: ProgressSender,
-        cancel: Cancel,
+        audience: Audience,
     ) -> Result<api::Exported, Error> {
         if !is_pipe(&out)? {
             check_output(&out)?;
-            return self.export_to(params, out, progress, cancel).await;
+            return self.export_to(params, out, audience).await;
         }
-        let mut pipe = Outgoing::new(&out, &cancel)?;
+        let mut pipe = Outgoing::new(&out, &audience.cancel)?;
         drop(out);
         let (_daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
         let (draft, ended) = (draft(&pool)?, pipe.ended());
         let copy = draft.try_clone();
         let copy = copy.map_err(|e| Error::backend("cannot keep the archive", e))?;
-        let told = progress.clone();
-        let exported = pipe
-            .watched(self.export_to(params, copy, told, ended))
-            .await?;
-        blocking(move || pipe.send(draft, &progress)).await?;
+        let heard = Audience {
+            cancel: ended,
+            ..audience.clone()
+        };
+        let exported = pipe.watched(self.export_to(params, copy, heard)).await?;
+        blocking(move || pipe.send(draft, &audience.progress)).await?;
         Ok(exported)
     }
 
@@ -67,9 +67,9 @@ impl Container {
         self: &Arc<Self>,
         params: &api::Export,
         out: File,
-        progress: ProgressSender,
-        cancel: Cancel,
+        audience: Audience,
     ) -> Result<api::Exported, Error> {
+        let progress = &audience.progress;
         self.settle().await;
         self.judge(Request::Export, "export")?;
         let hold = self.hold("ct export")?;
@@ -101,7 +101,7 @@ impl Container {
                     format,
                     snapshot,
                 };
-                self.pack(&pool, pack, out, progress.clone(), cancel).await
+                self.pack(&pool, pack, out, audience.clone()).await
             }
             Err(e) => Err(e),
         };
@@ -138,12 +138,11 @@ impl Container {
         pool: &Arc<Pool>,
         packing: Packing,
         out: File,
-        progress: ProgressSender,
-        cancel: Cancel,
+        audience: Audience,
     ) -> Result<api::Exported, Error> {
         let (this, pool) = (Arc::clone(self), Arc::clone(pool));
         blocking(move || {
-            let packed = this.write_archive(&pool, &packing, out, &progress, &cancel);
+            let packed = this.write_archive(&pool, &packing, out, &audience);
             if let Some(name) = &packing.snapshot
                 && let Err(e) = pool.storage.destroy_snapshot(this.id.as_str(), name)
             {
@@ -155,13 +154,36 @@ impl Container {
         .await
     }
 
+    /// Packs its files, or streams of its datasets; tells what is not in the archive.
+    fn write_data(
+        &self,
+        pool: &Pool,
+        (packing, below): (&Packing, &[String]),
+        pack: &Pack<'_>,
+        out: &mut File,
+        watch: Watch<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let packed = match &packing.snapshot {
+            Some(snapshot) if packing.format == api::Format::Zfs => {
+                self.pack_streams(pool, (below, snapshot), pack, out, watch)
+            }
+            snapshot => {
+                let root = self.root_of(pool, snapshot.as_deref())?;
+                image::pack(&root, pack, out, watch).map(|packed| packed.warnings)
+            }
+        };
+        packed.map_err(|e| match e {
+            image::Error::Cancelled => Error::cancelled("cancelled"),
+            e => Error::backend("its archive can't be written", e),
+        })
+    }
+
     fn write_archive(
         &self,
         pool: &Pool,
         packing: &Packing,
         mut out: File,
-        progress: &ProgressSender,
-        cancel: &Cancel,
+        audience: &Audience,
     ) -> Result<api::Exported, Error> {
         let config = self.config();
         let datasets = pool.storage.datasets(self.id.as_str());
@@ -179,24 +201,15 @@ impl Container {
         };
         let described = Described::new(self, pool, &config)?;
         let (cancelled, tell) = (
-            || cancel.is_cancelled(),
-            progress.by_mebibytes("packing its files"),
+            || audience.cancel.is_cancelled(),
+            audience.progress.by_mebibytes("packing its files"),
         );
         let watch = Watch::new(&cancelled, &tell);
         let configs = described.files();
         let pack = described.pack(&config, self.id.as_str(), &configs, &hooks, &packing.params);
-        let packed = match &packing.snapshot {
-            Some(snapshot) if packing.format == api::Format::Zfs => {
-                self.pack_streams(pool, (&below, snapshot), &pack, &mut out, watch)
-            }
-            snapshot => {
-                let root = self.root_of(pool, snapshot.as_deref())?;
-                image::pack(&root, &pack, &mut out, watch).map(|packed| packed.warnings)
-            }
-        };
-        let warnings = packed.map_err(|e| match e {
-            image::Error::Cancelled => Error::cancelled("cancelled"),
-            e => Error::backend("its archive can't be written", e),
+        let what = (packing, below.as_slice());
+        let warnings = audience.pace.keep(&audience.cancel, watch, |watch| {
+            self.write_data(pool, what, &pack, &mut out, watch)
         })?;
         let written = out.sync_all().and_then(|()| out.stream_position());
         let size = written.map_err(|e| Error::backend("its archive can't be written", e))?;

@@ -12,6 +12,7 @@ use osctl_api::archive::{self as api, MissingDevices};
 use osctl_api::container::Device;
 use osctl_api::names::{GroupPath, Name};
 
+use super::copy::Audience;
 use super::create;
 use super::hooks::is_hook;
 use super::import_data::{Source, build};
@@ -23,7 +24,6 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
 use crate::group::{self, Parents};
-use crate::handlers::{Cancel, ProgressSender};
 use crate::image::{self, Image};
 use crate::pool::Pool;
 use crate::storage;
@@ -79,11 +79,10 @@ pub async fn import(
     pool: &Arc<Pool>,
     params: api::Import,
     file: File,
-    progress: ProgressSender,
-    cancel: Cancel,
+    audience: Audience,
 ) -> Result<(Arc<Container>, Vec<String>), Error> {
     let _gate = pool.enter()?;
-    let mut input = Input::new(daemon, pool, file, &cancel)?;
+    let mut input = Input::new(daemon, pool, file, &audience.cancel)?;
     let (input, head) = blocking(move || {
         let head = input.head()?;
         Ok((input, head))
@@ -103,7 +102,7 @@ pub async fn import(
     let hold = container.hold("ct import")?;
     let mut warnings = std::mem::take(&mut plan.loaded.warnings);
     let made = async {
-        let told = progress.clone();
+        let told = audience.progress.clone();
         let (file, limits) = blocking(move || input.whole(&told)).await?;
         claim(daemon, pool, &container).await?;
         let user = find_user(daemon, pool, &container, &plan.user).await?;
@@ -112,8 +111,7 @@ pub async fn import(
         let source = Source {
             file: Arc::new(file),
             limits,
-            progress,
-            cancel,
+            audience,
         };
         let config = plan.loaded.config.clone();
         let new_group = plan.new_group.then(|| config.group.clone());

@@ -9,12 +9,12 @@ use osctl_api::names::Name;
 
 use super::blocking;
 use super::config::Config;
+use super::copy::Audience;
 use super::create::{complete, discard};
 use super::import::{Plan, bad_archive};
 use super::settings::quota;
 use crate::error::Error;
 use crate::failpoint;
-use crate::handlers::{Cancel, ProgressSender};
 use crate::image::{self, Limits};
 use crate::pool::Pool;
 use crate::storage::{self, Watch};
@@ -23,8 +23,7 @@ use crate::storage::{self, Watch};
 pub(super) struct Source {
     pub(super) file: Arc<File>,
     pub(super) limits: Limits,
-    pub(super) progress: ProgressSender,
-    pub(super) cancel: Cancel,
+    pub(super) audience: Audience,
 }
 
 impl Source {
@@ -90,11 +89,20 @@ fn keep(
 }
 
 fn unpack(pool: &Pool, plan: &Plan, source: &Source) -> Result<Vec<String>, Error> {
+    let Audience {
+        progress,
+        cancel,
+        pace,
+    } = &source.audience;
     let (cancelled, tell) = (
-        || source.cancel.is_cancelled(),
-        source.progress.by_mebibytes("unpacking the archive"),
+        || cancel.is_cancelled(),
+        progress.by_mebibytes("unpacking the archive"),
     );
     let watch = Watch::new(&cancelled, &tell);
+    pace.keep(cancel, watch, |watch| make(pool, plan, source, watch))
+}
+
+fn make(pool: &Pool, plan: &Plan, source: &Source, watch: Watch<'_>) -> Result<Vec<String>, Error> {
     if plan.has_streams() {
         return receive(pool, plan, source, watch);
     }

@@ -103,6 +103,8 @@ impl Container {
             _ => None,
         };
         let stats = stats.unwrap_or_default();
+        let mut warnings = run.as_ref().map(|r| r.warnings.clone()).unwrap_or_default();
+        warnings.extend(self.io_problem(&daemon.cgroups, pool));
         api::Container {
             pool: self.pool.clone(),
             id: self.id.clone(),
@@ -118,7 +120,7 @@ impl Container {
             arch: config.arch.clone(),
             state: self.state(),
             error,
-            warnings: run.as_ref().map(|r| r.warnings.clone()).unwrap_or_default(),
+            warnings,
             last_exit,
             init_pid: run.as_ref().map(|r| r.init_pid),
             started_at: run.as_ref().map(|r| r.started_at),
@@ -143,6 +145,7 @@ impl Container {
             cpu_limit: config.cpu_limit.map(|l| l.percent),
             memory_limit: config.memory_limit.map(|l| l.memory),
             swap_limit: config.memory_limit.and_then(|l| l.swap),
+            io_limit: config.io_limit.map(|l| l.to_string()),
             disk_quota: None,
             disk_used: None,
             disk_referenced: None,

@@ -184,7 +184,7 @@ impl Container {
         let Some(base) = base else {
             return self.copy_to((moved, target), Some(name), audience).await;
         };
-        let told = audience.clone();
+        let told = audience.in_a_hurry();
         let update = move |t: &Transfer<'_>| {
             watched(&told, "copying what has changed", |watch| {
                 t.update(&base, &name, Along::Snapshots, watch)

@@ -74,11 +74,19 @@ fn param(p: &api::Cgparam) -> Result<Param, Error> {
 }
 
 impl Container {
+    /// The cgroup parameters of all of its limits; what was set raw comes last. Blocks.
+    fn all_limits(&self, tree: &Tree, config: &Config) -> Result<Vec<Param>, Error> {
+        let mut params = self.io_params(tree, config)?;
+        params.extend(limits(config)?);
+        Ok(params)
+    }
+
     /// Writes all limits and device rules to its cgroup, which exists.
     pub(super) fn apply_limits(&self, tree: &Tree, config: &Config) -> Result<(), Error> {
         let node = self.node()?;
         let failed = |e| Error::backend(format!("cannot limit container {}", self.label()), e);
-        for warning in tree.apply(&node, &limits(config)?).map_err(failed)? {
+        let params = self.all_limits(tree, config)?;
+        for warning in tree.apply(&node, &params).map_err(failed)? {
             tracing::warn!(container = %self.label(), %warning, "a limit is not in force");
         }
         tree.set_devices(&node, &plan::device_rules(config))
@@ -119,6 +127,10 @@ impl Container {
         self.judge(Request::Configure, "configure")?;
         let _hold = self.hold("ct set")?;
         let quota = set.quota;
+        if set.io_limit.is_some() {
+            let (this, (daemon, _pool)) = (Arc::clone(self), self.home()?);
+            blocking(move || this.check_io_limit(&daemon.cgroups)).await?;
+        }
         let change = |config: &mut Config| {
             config.set(set)?;
             seccomp(config).map(drop)
@@ -257,13 +269,15 @@ impl Container {
         let (daemon, _pool) = self.home()?;
         let limited = before.cpu_limit != after.cpu_limit
             || before.memory_limit != after.memory_limit
+            || before.io_limit != after.io_limit
             || before.cgparams != after.cgparams;
         if limited || before.devices != after.devices {
             let this = Arc::clone(self);
-            let stale: Vec<Param> = stale(&limits(before)?, &limits(after)?);
-            let after = after.clone();
+            let (before, after) = (before.clone(), after.clone());
             blocking(move || {
                 let node = this.node()?;
+                let all = |config: &Config| this.all_limits(&daemon.cgroups, config);
+                let stale = stale(&all(&before)?, &all(&after)?);
                 let failed =
                     |e| Error::backend(format!("cannot reset limits of {}", this.label()), e);
                 daemon.cgroups.reset(&node, &stale).map_err(failed)?;

@@ -12,8 +12,8 @@ impl Handle for api::Export {
     async fn handle(self, cx: &mut Context) -> Result<api::Exported> {
         let container = cx.container(&self.id)?;
         let out = File::from(cx.take_fd(0)?);
-        let (progress, cancel) = (cx.progress_sender(), cx.cancel());
-        container.export(&self, out, progress, cancel).await
+        let audience = cx.paced(self.limit)?;
+        container.export(&self, out, audience).await
     }
 }
 
@@ -22,8 +22,8 @@ impl Handle for api::Import {
         let named = self.id.as_ref().and_then(|id| id.pool.as_ref());
         let pool = cx.daemon.pool_for(named.or(self.pool.as_ref()))?;
         let file = File::from(cx.take_fd(0)?);
-        let (progress, cancel) = (cx.progress_sender(), cx.cancel());
-        let made = container::import(&cx.daemon, &pool, self, file, progress, cancel).await;
+        let audience = cx.paced(self.limit)?;
+        let made = container::import(&cx.daemon, &pool, self, file, audience).await;
         let (container, warnings) = made?;
         Ok(api::Imported {
             container: container.info(&cx.daemon, &pool, None),

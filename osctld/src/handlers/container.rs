@@ -101,7 +101,7 @@ impl Handle for api::Move {
         let container = cx.container(&self.id)?;
         let pool = self.new_id.pool.as_ref().unwrap_or(&container.pool);
         if *pool != container.pool {
-            let (target, audience) = (cx.daemon.pool(pool)?, cx.audience());
+            let (target, audience) = (cx.daemon.pool(pool)?, cx.paced(self.limit)?);
             container.relocate(&target, &self, audience).await?;
         } else if self.user.is_some() || self.group.is_some() {
             return Err(Error::invalid("within a pool, user and group stay")

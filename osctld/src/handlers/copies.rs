@@ -5,15 +5,26 @@ use osctl_api::copies as api;
 use osctl_api::daemon::Done;
 
 use super::{Context, Handle};
-use crate::container::Audience;
+use crate::container::{Audience, Pace};
 use crate::error::Result;
 
 impl Context {
+    /// Who hears of the operation that the call asks for.
     pub(super) fn audience(&self) -> Audience {
         Audience {
             progress: self.progress_sender(),
             cancel: self.cancel(),
+            pace: Pace::FREE,
         }
+    }
+
+    /// The same, for one that copies no more than so many bytes a second.
+    pub(super) fn paced(&self, limit: Option<u64>) -> Result<Audience> {
+        let pace = Pace::new(limit)?;
+        Ok(Audience {
+            pace,
+            ..self.audience()
+        })
     }
 }
 
@@ -21,7 +32,7 @@ impl Handle for api::Copy {
     async fn handle(self, cx: &mut Context) -> Result<Container> {
         let container = cx.container(&self.id)?;
         let pool = self.new_id.pool.as_ref().unwrap_or(&container.pool);
-        let (target, audience) = (cx.daemon.pool(pool)?, cx.audience());
+        let (target, audience) = (cx.daemon.pool(pool)?, cx.paced(self.limit)?);
         let copy = container.copy(&target, self, audience).await?;
         Ok(copy.info(&cx.daemon, &target, None))
     }

@@ -9,7 +9,7 @@ use osctl_linux::beneath::Root;
 use super::extract::{Extractor, relative};
 use super::member::{Kind, Member, Members};
 use super::metadata::{ContainerYml, Metadata};
-use super::source::{Counted, decompress, drain, read_error};
+use super::source::{Counted, Paced, decompress, drain, read_error};
 use super::{Error, Facts, Limits, Result, yaml};
 use crate::storage::Watch;
 
@@ -110,6 +110,7 @@ pub(super) struct Opened<'a> {
     pub(super) next: Option<Member>,
     pub(super) limits: Limits,
     pub(super) image: Image,
+    pub(super) watch: Watch<'a>,
 }
 
 impl<'a> Opened<'a> {
@@ -129,6 +130,7 @@ impl<'a> Opened<'a> {
             next: None,
             limits: limits.clone(),
             image: Image::default(),
+            watch,
         };
         if is_metadata(&first) {
             opened.image.metadata = Some(metadata(&first, &mut opened.members, limits)?);
@@ -177,7 +179,12 @@ impl<'a> Opened<'a> {
                         return Err(Error::member(&member.path, problem));
                     }
                     unpacked = true;
-                    base(&mut self.members, root, &self.limits, &mut self.image)?;
+                    base(
+                        &mut self.members,
+                        root,
+                        (&self.limits, self.watch),
+                        &mut self.image,
+                    )?;
                 }
                 other => return Err(odd_rootfs(&member, &other[1..], member.kind)),
             }
@@ -375,10 +382,11 @@ fn hook<R: Read>(
 fn base<R: Read>(
     outer: &mut Members<R>,
     root: &Root,
-    limits: &Limits,
+    (limits, watch): (&Limits, Watch<'_>),
     image: &mut Image,
 ) -> Result<()> {
-    let mut members = Members::new(decompress(outer, limits.max_bytes)?, limits);
+    let input = Paced::new(decompress(outer, limits.max_bytes)?, watch);
+    let mut members = Members::new(input, limits);
     rootfs(None, &mut members, root, limits, image)?;
     drain(&mut members.into_inner())
 }

@@ -68,6 +68,27 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
+/// Hands on no more than the job may in a time.
+pub(super) struct Paced<'a, R> {
+    input: R,
+    watch: Watch<'a>,
+}
+
+impl<'a, R: Read> Paced<'a, R> {
+    pub(super) fn new(input: R, watch: Watch<'a>) -> Paced<'a, R> {
+        Paced { input, watch }
+    }
+}
+
+impl<R: Read> Read for Paced<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let portion = self.watch.portion(buf.len() as u64) as usize;
+        let n = self.input.read(&mut buf[..portion])?;
+        self.watch.spend(n as u64);
+        Ok(n)
+    }
+}
+
 /// Fails when more than a number of bytes come.
 struct Bounded<R> {
     input: R,

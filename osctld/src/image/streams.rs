@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::archive::{Opened, names};
 use super::extract::relative;
 use super::member::{Kind, Member};
-use super::source::{decompress, drain, read_error};
+use super::source::{Paced, decompress, drain, read_error};
 use super::{Error, Image, Limits, Result};
 use crate::storage::{self, Watch};
 
@@ -119,12 +119,12 @@ fn hand_on(
     receive: Receive<'_>,
 ) -> Result<u64> {
     let failed = |e: io::Error| Error::write(dataset, e);
-    let mut input = decompress(&mut opened.members, left)?;
+    let mut input = Paced::new(decompress(&mut opened.members, left)?, opened.watch);
     let (from, to) = io::pipe().map_err(failed)?;
     let (pumped, received) = std::thread::scope(|scope| {
         // Its end is closed with the thread, so that it is no use to go on when it has failed.
         let receiver = scope.spawn(move || receive(dataset, from.as_fd()));
-        let pumped = pump(&mut *input, to);
+        let pumped = pump(&mut input, to);
         (pumped, receiver.join())
     });
     let received = received.map_err(|_| failed(io::Error::other("its thread failed")))?;

@@ -89,7 +89,7 @@ impl Copier {
             if watch.is_cancelled() {
                 return Ok(false);
             }
-            let portion = (end - at).min(PORTION);
+            let portion = (end - at).min(watch.portion(PORTION));
             let n = if self.range {
                 let (mut input, mut output) = (at, at);
                 // Fits: PORTION does on every architecture.
@@ -117,6 +117,7 @@ impl Copier {
                 break;
             }
             at += n;
+            watch.spend(n);
         }
         Ok(true)
     }
@@ -151,5 +152,62 @@ pub fn copy_data(from: &File, to: &File, watch: Watch<'_>) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::ErrorKind::Interrupted.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::storage::throttle::tests::timed;
+
+    #[test]
+    fn data_are_copied_at_a_rate() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("from"), vec![7; 10 << 20]).unwrap();
+        let from = File::open(path("from")).unwrap();
+        // By both of the ways that move bytes.
+        for range in [true, false] {
+            let to = File::create(path("to")).unwrap();
+            let mut copier = Copier {
+                reflink: false,
+                range,
+                ..Copier::new()
+            };
+            let took = timed(1 << 20, |throttle, _| {
+                let watch = Watch::none().throttled(throttle);
+                assert!(copier.copy(&from, &to, 10 << 20, 20 << 10, watch).unwrap());
+            });
+            let exact = Duration::from_secs(10);
+            assert!(
+                took >= exact && took < exact + Duration::from_millis(1),
+                "{took:?}"
+            );
+            assert_eq!(to.metadata().unwrap().len(), 10 << 20);
+        }
+    }
+
+    #[test]
+    fn a_copy_that_waits_is_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("from"), vec![7; 1 << 20]).unwrap();
+        let (from, to) = (
+            File::open(path("from")).unwrap(),
+            File::create(path("to")).unwrap(),
+        );
+        let mut copier = Copier {
+            reflink: false,
+            ..Copier::new()
+        };
+        let waited = std::sync::atomic::AtomicBool::new(false);
+        let wait = |_| waited.store(true, std::sync::atomic::Ordering::SeqCst);
+        let throttle = crate::storage::Throttle::new(1024, &|| Duration::ZERO, &wait);
+        let cancelled = || waited.load(std::sync::atomic::Ordering::SeqCst);
+        let watch = Watch::new(&cancelled, &|_, _| {}).throttled(&throttle);
+        assert!(!copier.copy(&from, &to, 1 << 20, 2 << 10, watch).unwrap());
+        assert!(to.metadata().unwrap().len() <= 4 << 10);
     }
 }

@@ -12,6 +12,7 @@
 //! All of it is accessible to root only, so that setuid programs and sockets of containers are out
 //! of the host users' reach.
 
+mod disk;
 mod images;
 mod layout;
 mod snapshots;
@@ -26,8 +27,8 @@ use osctl_linux::beneath::{Kind, Root};
 use self::images::REPOSITORY;
 use super::usage::usage;
 use super::{
-    Datasets, Emptied, Error, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
-    copy_tree, text, trashed_at, unique,
+    Datasets, Disk, Emptied, Error, Note, Populate, Result, Space, Storage, Trashed, Watch,
+    check_id, copy_tree, text, trashed_at, unique,
 };
 use crate::failpoint;
 
@@ -338,6 +339,10 @@ impl Storage for DirStorage {
 
     fn space(&self) -> Result<BTreeMap<String, Space>> {
         Ok(BTreeMap::new())
+    }
+
+    fn disk(&self) -> Result<Disk> {
+        disk::disk_of(&self.path)
     }
 
     fn set_quota(&self, _id: &str, _bytes: Option<u64>) -> Result<()> {

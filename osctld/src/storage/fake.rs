@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
 use super::{
-    Cause, Datasets, Emptied, Error, Note, Populate, Result, Space, Storage, Trashed, Watch,
+    Cause, Datasets, Disk, Emptied, Error, Note, Populate, Result, Space, Storage, Trashed, Watch,
     check_id, copy_tree,
 };
 
@@ -314,6 +314,10 @@ impl Storage for FakeStorage {
             all.insert(id, space);
         }
         Ok(all)
+    }
+
+    fn disk(&self) -> Result<Disk> {
+        Err(Error::Unsupported("memory is no disk"))
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()> {

@@ -238,7 +238,8 @@ fn relay(mut from: io::PipeReader, mut to: io::PipeWriter, meter: &Meter<'_>) ->
         if meter.watch.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let n = match from.read(&mut buffer) {
+        let portion = meter.watch.portion(PORTION as u64) as usize;
+        let n = match from.read(&mut buffer[..portion]) {
             Ok(0) => return Ok(()),
             Ok(n) => n,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -246,5 +247,6 @@ fn relay(mut from: io::PipeReader, mut to: io::PipeWriter, meter: &Meter<'_>) ->
         };
         to.write_all(&buffer[..n]).map_err(failed)?;
         meter.add(n);
+        meter.watch.spend(n as u64);
     }
 }

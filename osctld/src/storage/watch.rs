@@ -1,10 +1,13 @@
-//! How a long job is watched and stopped from another thread.
+//! How a long job is watched, slowed down and stopped from another thread.
 
-/// Progress and cancellation of one job.
+use super::throttle::Throttle;
+
+/// Progress, pace and cancellation of one job.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
     cancelled: &'a (dyn Fn() -> bool + Sync),
     progress: &'a (dyn Fn(u64, Option<u64>) + Sync),
+    throttle: Option<&'a Throttle<'a>>,
 }
 
 impl<'a> Watch<'a> {
@@ -17,6 +20,16 @@ impl<'a> Watch<'a> {
         Watch {
             cancelled,
             progress,
+            throttle: None,
+        }
+    }
+
+    /// The same job, at no more than a rate.
+    #[must_use]
+    pub fn throttled(self, throttle: &'a Throttle<'a>) -> Watch<'a> {
+        Watch {
+            throttle: Some(throttle),
+            ..self
         }
     }
 
@@ -25,12 +38,25 @@ impl<'a> Watch<'a> {
         Watch {
             cancelled: &|| false,
             progress: &|_, _| {},
+            throttle: None,
         }
     }
 
     /// Whether the job is to stop.
     pub fn is_cancelled(&self) -> bool {
         (self.cancelled)()
+    }
+
+    /// Tells that bytes were moved; waits where the job is to be slower, until it is to stop.
+    pub fn spend(&self, bytes: u64) {
+        if let Some(throttle) = self.throttle {
+            throttle.spend(bytes);
+        }
+    }
+
+    /// How many of `most` bytes to move before the next [`Watch::spend`].
+    pub fn portion(&self, most: u64) -> u64 {
+        self.throttle.map_or(most, |t| t.portion().min(most))
     }
 
     /// Tells how far the job is, in bytes.

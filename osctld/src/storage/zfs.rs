@@ -45,11 +45,18 @@ use self::mounts::Allow;
 use self::names::{Base, CT, gone};
 use super::datasets::ROOTFS;
 use super::{
-    Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id, text,
+    Disk, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
+    text,
 };
 
 pub use keys::unlock;
 pub use property::{Installed, check, install, installed, uninstall};
+
+/// Why nothing of what is done on ZFS is limited.
+pub(super) const NO_IO_LIMITS: Error = Error::Unsupported(
+    "ZFS reads and writes in threads of its own, which the kernel charges to no container, \
+     and OpenZFS has no limits of its own",
+);
 
 /// `canmount=noauto`, as the kernel numbers it: mounted by us only.
 const NOAUTO: u64 = 2;
@@ -276,6 +283,10 @@ impl Storage for ZfsStorage {
 
     fn space(&self) -> Result<BTreeMap<String, Space>> {
         self.all_space()
+    }
+
+    fn disk(&self) -> Result<Disk> {
+        Err(NO_IO_LIMITS)
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()> {

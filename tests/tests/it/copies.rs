@@ -192,6 +192,56 @@ fn a_copy_that_is_cancelled_leaves_nothing() {
 }
 
 #[test]
+fn what_is_slowed_down_ends_when_it_is_cancelled() {
+    let host = host!();
+    let image = Rootfs::minimal().file("large", 0o644, &[b'x'; 4 << 20]);
+    let ct = host.ct_of("large", &image);
+    let archive = host.path("archive.tar").display().to_string();
+    let begins = |dir: &std::path::Path| {
+        let found = osctl_tests::wait::find(osctl_tests::wait::SOON, || {
+            let mut names = fs::read_dir(dir).unwrap().flatten();
+            names.find(|e| e.file_name().to_string_lossy().starts_with(".new-"))
+        });
+        assert!(
+            found.is_some(),
+            "nothing is being made in {}",
+            dir.display()
+        );
+    };
+    // At this rate, each would take more than an hour.
+    let cancelled = |arguments: &[&str], dir: &std::path::Path| {
+        let arguments = [&["ct"], arguments, &["--limit", "1k"]].concat();
+        let mut running = host.osctl_command(&arguments).spawn().unwrap();
+        begins(dir);
+        let pid = nix::unistd::Pid::from_raw(running.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        assert!(!running.wait().unwrap().success());
+        // Until the operation is undone, the container is held.
+        let free = || host.try_osctl(&["ct", "set", "attr", "large", "a:b", "c"]);
+        osctl_tests::wait::until("the container is let go of", || free().status.success());
+        assert_eq!(host.ids(), ["large"]);
+        host.assert_clean();
+    };
+    host.install("zwei");
+    let (tank, zwei) = (host.pool_dir("tank"), host.pool_dir("zwei"));
+    cancelled(&["cp", "large", "copy"], &tank.join("ct"));
+    cancelled(&["mv", "large", "zwei:moved"], &zwei.join("ct"));
+    host.osctl(&["ct", "export", "--limit", "1g", "large", &archive]);
+    cancelled(&["import", &archive, "--as-id", "again"], &tank.join("ct"));
+    for rate in ["0", "1023", "fast"] {
+        let refused = host.try_osctl(&["ct", "cp", "large", "copy", "--limit", rate]);
+        assert_eq!(refused.status.code(), Some(2), "{rate}");
+    }
+    let error = ct.try_json::<Copy>(json!({ "new_id": "copy", "limit": 1 }));
+    assert_eq!(error.unwrap_err().code, Code::InvalidArgument);
+    host.osctl(&["ct", "cp", "--limit", "1g", "large", "copy"]);
+    for id in ["large", "copy"] {
+        host.ct(id).delete();
+    }
+    host.assert_clean();
+}
+
+#[test]
 fn what_is_moved_within_its_pool_keeps_its_user() {
     let host = host!();
     let ct = host.new_ct("web1");

@@ -20,6 +20,7 @@ mod guest_paths;
 mod guest_paths_network;
 mod inits;
 mod interrupts;
+mod io_limits;
 mod lxcfs;
 mod many;
 mod mounts;

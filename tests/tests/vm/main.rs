@@ -12,6 +12,7 @@ mod containers;
 mod copies;
 mod daemon;
 mod datasets;
+mod io_limits;
 mod lab;
 mod pools;
 mod power;

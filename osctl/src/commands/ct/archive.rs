@@ -52,6 +52,9 @@ pub struct Export {
     /// Leave its hooks out
     #[arg(long)]
     no_hooks: bool,
+    /// Read no more than this many bytes a second, with suffix k, m or g for multiples of 1024
+    #[arg(long, value_name = "RATE", value_parser = osctl_api::size::parse_rate)]
+    limit: Option<u64>,
     /// Replace the archive when it exists
     #[arg(short, long)]
     force: bool,
@@ -74,6 +77,7 @@ impl Verb for Export {
             format: self.format,
             compression: self.compression,
             no_hooks: self.no_hooks,
+            limit: self.limit,
         };
         let exported = if piped {
             to_stdout(cx, &params)?

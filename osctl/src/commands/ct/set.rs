@@ -1,6 +1,7 @@
 //! `osctl ct set`.
 
 use osctl_api::container::{Autostart, Distribution, Set};
+use osctl_api::io_limit::IoLimit;
 use osctl_api::names::{AttrName, Hostname, Ref};
 
 use crate::cli::absolute;
@@ -22,6 +23,7 @@ pub const NODES: &[Node] = &[
     verb::<SetDistribution>(&["distribution"]),
     verb::<SetCpuLimit>(&["cpu-limit"]),
     verb::<SetMemoryLimit>(&["memory-limit"]),
+    verb::<SetIoLimit>(&["io-limit"]),
     verb::<SetQuota>(&["quota"]),
     verb::<osctl_api::snapshot::Schedule>(&["snapshots"]),
     verb::<SetAttr>(&["attr"]),
@@ -236,6 +238,26 @@ pub struct SetMemoryLimit {
 impl Verb for SetMemoryLimit {
     fn run(self, cx: &mut Context) -> Outcome {
         set(cx, self.id, |p| p.memory_limit = Some(self.limit.into()))
+    }
+}
+
+/// Limit what a container reads from and writes to the disk of its pool, on a pool in a directory
+///
+/// It replaces the limit that was set before. On a pool of ZFS it is refused: nothing of the kernel
+/// bounds what is done there.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct SetIoLimit {
+    /// Id of the container
+    #[arg(value_name = "CTID")]
+    id: Ref,
+    #[command(flatten)]
+    limit: IoLimit,
+}
+
+impl Verb for SetIoLimit {
+    fn run(self, cx: &mut Context) -> Outcome {
+        set(cx, self.id, |p| p.io_limit = Some(self.limit))
     }
 }
 

@@ -19,6 +19,7 @@ pub const NODES: &[Node] = &[
     verb::<UnsetSeccomp>(&["seccomp"]),
     verb::<UnsetCpuLimit>(&["cpu-limit"]),
     verb::<UnsetMemoryLimit>(&["memory-limit"]),
+    verb::<UnsetIoLimit>(&["io-limit"]),
     verb::<UnsetQuota>(&["quota"]),
     verb::<osctl_api::snapshot::Unschedule>(&["snapshots"]),
     verb::<UnsetAttr>(&["attr"]),
@@ -71,6 +72,8 @@ settings! {
     UnsetCpuLimit => CpuLimit;
     /// Remove the limit of memory of a container
     UnsetMemoryLimit => MemoryLimit;
+    /// Remove the limit of what a container reads and writes
+    UnsetIoLimit => IoLimit;
     /// Remove the bound of what the files of a container may take
     UnsetQuota => Quota;
 }

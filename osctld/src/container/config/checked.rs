@@ -1,6 +1,7 @@
 //! Checks of single values of a container's configuration.
 
 use osctl_api::container::{CpuLimit, Device, MemoryLimit};
+use osctl_api::io_limit::IoLimit;
 
 use crate::error::Error;
 use crate::security::seccomp::Profile;
@@ -85,6 +86,14 @@ pub fn memory(limit: MemoryLimit) -> Result<MemoryLimit, Error> {
         ));
     }
     Ok(limit)
+}
+
+/// A limit that limits something, and lets something through.
+pub fn io(limit: IoLimit) -> Result<IoLimit, Error> {
+    match limit.problem() {
+        Some(problem) => Err(Error::invalid(format!("the I/O limit can't be: {problem}"))),
+        None => Ok(limit),
+    }
 }
 
 /// A device whose numbers, mode and node can be, not inherited.

@@ -173,6 +173,7 @@ fn set(yml: &mut yml::Container, ours: &yml::Ours, limits: &Limits) -> Result<Se
     set.seccomp.clone_from(&ours.seccomp);
     set.cpu_limit = limits.cpu;
     set.memory_limit = limits.memory;
+    set.io_limit = ours.io_limit;
     for (name, value) in yml.attrs.take().unwrap_or_default() {
         set.attrs.insert(parse("an attribute", &name)?, value);
     }

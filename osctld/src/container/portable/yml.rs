@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use osctl_api::container::{Autostart, CpuLimit, MemoryLimit};
+use osctl_api::io_limit::IoLimit;
 use osctl_api::net::IfName;
 use osctl_api::snapshot::Keep;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,8 @@ pub(super) struct Ours {
     pub(super) cpu_limit: Option<CpuLimit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) memory_limit: Option<MemoryLimit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) io_limit: Option<IoLimit>,
     /// Bytes that its files may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) quota: Option<u64>,

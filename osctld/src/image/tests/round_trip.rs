@@ -239,3 +239,40 @@ fn sockets_are_left_out_with_a_warning() {
     arena.unpack(&bytes).unwrap();
     assert!(!arena.path("root/sock").exists());
 }
+
+#[test]
+fn archives_are_written_and_read_at_a_rate() {
+    use std::time::Duration;
+
+    use crate::storage::timed;
+
+    let source = tempfile::tempdir().unwrap();
+    std::fs::write(source.path().join("data"), vec![7; 10 << 20]).unwrap();
+    let facts = facts();
+    let what = Pack {
+        facts: &facts,
+        container: Some("web1"),
+        user: None,
+        group: None,
+        exported_at: 0,
+        configs: &[],
+        hooks: &[],
+        compression: Compression::Zstd(3),
+    };
+    let mut archive = std::io::Cursor::new(Vec::new());
+    // Of what is in files, however well it can be compressed.
+    let took = timed(1 << 20, |throttle, _| {
+        let watch = Watch::none().throttled(throttle);
+        pack(&tree(source.path()), &what, &mut archive, watch).unwrap();
+    });
+    let (least, most) = (Duration::from_secs(10), Duration::from_secs(11));
+    assert!(took >= least && took < most, "{took:?}");
+    let bytes = archive.into_inner();
+    assert!(bytes.len() < 1 << 20);
+    let arena = Arena::new();
+    let took = timed(1 << 20, |throttle, _| {
+        let watch = Watch::none().throttled(throttle);
+        unpack(&*bytes, None, &arena.root(), &Limits::default(), watch).unwrap();
+    });
+    assert!(took >= least && took < most, "{took:?}");
+}

@@ -99,7 +99,8 @@ fn relay(
         if watch.is_cancelled() {
             return Err(Relayed::Cancelled);
         }
-        let n = match from.read(&mut buffer) {
+        let portion = watch.portion(PORTION as u64) as usize;
+        let n = match from.read(&mut buffer[..portion]) {
             Ok(0) => return Ok(()),
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -108,5 +109,6 @@ fn relay(
         out.write_all(&buffer[..n]).map_err(Relayed::Failed)?;
         *done += n as u64;
         watch.progress(*done, None);
+        watch.spend(n as u64);
     }
 }

@@ -267,7 +267,7 @@ impl<W: Write> Packer<'_, W> {
             let want = self
                 .buffer
                 .len()
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
+                .min(usize::try_from(self.watch.portion(left)).unwrap_or(usize::MAX));
             let n = match file.read(&mut self.buffer[..want]) {
                 Ok(0) => {
                     self.buffer[..want].fill(0);
@@ -279,6 +279,7 @@ impl<W: Write> Packer<'_, W> {
             };
             self.out.write_all(&self.buffer[..n])?;
             left -= n as u64;
+            self.watch.spend(n as u64);
         }
         self.packed.bytes += length;
         self.watch.progress(self.packed.bytes, None);
