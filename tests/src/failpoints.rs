@@ -144,6 +144,9 @@ pub const SNAPSHOTS: &[&str] = &[
 /// Of datasets, which are on ZFS only: `tests/tests/vm/datasets.rs` walks through them.
 pub const DATASETS: &[&str] = &["dataset.made", "dataset.unmounted"];
 
+/// Of the deletion of a container whose pool does not answer: `tests/tests/vm/zfs_faults.rs`.
+pub const CONDEMN: &[&str] = &["condemn.noted", "condemn.carried"];
+
 /// Of an export of a running container.
 pub const EXPORT: &[&str] = &["export.stopped", "export.still", "export.packed"];
 /// Of an import with hooks and a new group.

@@ -1,7 +1,7 @@
 //! Loading the containers of a pool that is imported: finding those that run, finishing or undoing
 //! what a crash interrupted, and removing what is left of those that ended meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ const MAX_RECORD: u64 = 64 * 1024;
 pub async fn load_all(daemon: &Arc<Daemon>, pool: &Arc<Pool>) {
     let loaded = {
         let pool = Arc::clone(pool);
-        let run_dir = daemon.pool_run_dir(&pool.name).join("ct");
+        let run_dir = daemon.pool_run_dir(&pool.name);
         blocking(move || Ok(recover(&pool, &run_dir))).await
     };
     let Ok((configs, broken)) = loaded.inspect_err(|e| pool.add_problem("containers", e.chain()))
@@ -101,6 +101,7 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
             return (configs, broken);
         }
     };
+    let condemned = condemned(pool, run_dir);
     for Loaded {
         key,
         deleting,
@@ -111,7 +112,9 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
             pool.add_problem("conf/ct", format!("{key:?} is no id of a container"));
             continue;
         };
-        if deleting {
+        let generation = object.as_ref().ok().map(|stored| stored.generation);
+        let condemned = condemned.get(&key).copied();
+        if deleting || is_condemned(pool, &id, (condemned, generation)) {
             // Runtime state and cgroups are swept later, as those of any id that is not known.
             let others = object.iter().flat_map(|o| o.value.other_data());
             let others: Vec<String> = others.map(str::to_owned).collect();
@@ -146,10 +149,12 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
             }
         }
     }
+    // What was to be deleted is marked now, or can't be.
+    condemned.keys().for_each(|id| pool.condemned.forget(id));
     finish_renames(pool, &mut configs);
     reinstall::finish_replacements(pool, &mut configs);
     // One that runs, or ended after the last daemon did, has a directory.
-    let may_run = |id: &Name| run_dir.join(id.as_str()).exists();
+    let may_run = |id: &Name| run_dir.join("ct").join(id.as_str()).exists();
     boot::settle_boots(pool, &mut configs, may_run);
     // Also what an operation could not finish: datasets of the container may be in it.
     let others = configs.iter().flat_map(|(_, c, _)| c.other_data());
@@ -167,6 +172,33 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
         }
     }
     (configs, broken)
+}
+
+/// What an earlier daemon was to delete when the pool answers, with the generations of it.
+fn condemned(pool: &Pool, run_dir: &Path) -> BTreeMap<String, u64> {
+    let loaded = pool.condemned.load(&run_dir.join("deleted"));
+    loaded.unwrap_or_else(|e| {
+        pool.add_problem("deleted containers", e.chain());
+        BTreeMap::new()
+    })
+}
+
+/// Whether a container is one of those, by its generation then and now; if so, it is marked.
+fn is_condemned(
+    pool: &Pool,
+    id: &Name,
+    (condemned, generation): (Option<u64>, Option<u64>),
+) -> bool {
+    let problem = match (condemned, generation) {
+        (None, _) => return false,
+        (then, now) if then == now => match pool.mark_container_deleted(id) {
+            Ok(()) => return true,
+            Err(e) => e.chain(),
+        },
+        _ => "it was deleted while the pool did not answer, but was changed since then".to_owned(),
+    };
+    pool.add_problem(format!("container {id}"), problem);
+    false
 }
 
 /// A rename that was interrupted is finished when the data was moved, else undone.

@@ -14,6 +14,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::events::Change;
 use crate::failpoint;
+use crate::handlers::ProgressSender;
 use crate::pool::Pool;
 use crate::storage;
 
@@ -26,11 +27,16 @@ pub(super) fn trash(pool: &Pool, id: &Name) -> Result<(), Error> {
 }
 
 impl Container {
-    /// Deletes it and its data; with `force` also when it runs or is in state error.
+    /// Deletes it and its data; with `force` also when it runs or is in state error. When its pool
+    /// does not answer, `progress` hears what is done then.
     ///
     /// # Errors
     /// `InvalidState`; `Backend` when something of it can't be removed: then it is in state error.
-    pub async fn delete(self: &Arc<Self>, force: bool) -> Result<(), Error> {
+    pub async fn delete(
+        self: &Arc<Self>,
+        force: bool,
+        progress: &ProgressSender,
+    ) -> Result<(), Error> {
         let request = if force {
             Request::ForceDelete
         } else {
@@ -40,7 +46,10 @@ impl Container {
         self.judge(request, "delete")?;
         let (_daemon, pool) = self.home()?;
         // Before anything of it is killed.
-        pool.answers()?;
+        match pool.answers() {
+            Err(trouble) if force => return self.condemn(&trouble, progress).await,
+            answers => answers?,
+        }
         let runs = !matches!(self.state(), State::Stopped | State::Error | State::Staged);
         if force && runs {
             self.kill().await?;

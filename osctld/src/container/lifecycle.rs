@@ -24,7 +24,7 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(30);
 /// How long a guest's own program may take that reboots it.
 const REBOOT_LIMIT: Duration = Duration::from_secs(60);
 /// How long a message to logged-in users may take.
-const MESSAGE_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const MESSAGE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Container {
     /// Kills what is left, and removes cgroups and runtime state.

@@ -19,6 +19,7 @@ mod all;
 mod assets;
 mod boot;
 mod change;
+mod condemn;
 mod copy;
 mod create;
 mod datasets;
@@ -71,6 +72,7 @@ use crate::sync::Mutex;
 
 pub use adopt::load_all;
 pub use all::{Autostart, StopAll, loaded, release_all, stop_all};
+pub use condemn::Waiting;
 pub use copy::Audience;
 pub use create::create;
 pub use import::import;
@@ -113,6 +115,8 @@ struct Seen {
     /// The run, or the last one, was for one command only.
     brief: bool,
     deleted: bool,
+    /// It is deleted as soon as its pool answers.
+    condemned: bool,
     /// The daemon let go of it: what happens to it from now on is not its business.
     released: bool,
     /// What is to be done about it once its pool is active.
@@ -189,6 +193,7 @@ impl Container {
                 stopping: false,
                 brief: false,
                 deleted: false,
+                condemned: false,
                 released: false,
                 pending: None,
                 netifs: None,
@@ -285,7 +290,11 @@ impl Container {
         name: &'static str,
         guard: OwnedMutexGuard<()>,
     ) -> Result<Hold, Error> {
-        if self.seen.lock().deleted {
+        let gone = {
+            let seen = self.seen.lock();
+            seen.deleted || seen.condemned
+        };
+        if gone {
             return Err(Error::not_found(format!(
                 "container {} does not exist",
                 self.label()

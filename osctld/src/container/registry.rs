@@ -29,6 +29,13 @@ impl Pool {
     /// # Errors
     /// `AlreadyExists` when the id is taken.
     pub(super) fn add_container(&self, container: &Arc<Container>) -> Result<()> {
+        if self.condemned.has(&container.id) {
+            return Err(Error::exists(format!(
+                "container {} is deleted, but its data are not yet",
+                container.label()
+            ))
+            .hint("they are as soon as the pool answers, and nothing uses them"));
+        }
         let mut containers = self.containers.write();
         if containers.contains_key(&container.id) {
             return Err(Error::exists(format!(

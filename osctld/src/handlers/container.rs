@@ -48,7 +48,6 @@ macro_rules! simple {
 }
 
 simple! {
-    api::Delete: |me, ct| ct.delete(me.force);
     api::Chown: |me, ct| ct.chown(&me.user);
     api::Chgrp: |me, ct| ct.chgrp(&me.group);
     api::Freeze: |_me, ct| ct.freeze();
@@ -61,6 +60,14 @@ simple! {
     api::DevicesReplace: |me, ct| ct.change_devices(|c| c.replace_devices(me.devices));
     api::RecoverState: |_me, ct| ct.recover_state();
     api::RecoverCleanup: |_me, ct| ct.recover_cleanup();
+}
+
+impl Handle for api::Delete {
+    async fn handle(self, cx: &mut Context) -> Result<Done> {
+        let container = cx.container(&self.id)?;
+        container.delete(self.force, &cx.progress_sender()).await?;
+        Ok(Done {})
+    }
 }
 
 impl Handle for api::New {

@@ -27,7 +27,7 @@ pub use registry::{Export, Key, Place, export, import, import_all, install, unin
 
 use crate::autostart;
 use crate::blocking::blocking;
-use crate::container::Container;
+use crate::container::{Container, Waiting};
 use crate::error::{Error, Result};
 use crate::group::Groups;
 use crate::id_range::IdRange;
@@ -64,6 +64,8 @@ pub struct Pool {
     pub address_sets: tokio::sync::Mutex<()>,
     /// Containers, by id.
     pub containers: RwLock<BTreeMap<Name, Arc<Container>>>,
+    /// Containers that are deleted as soon as it answers.
+    pub condemned: Arc<Waiting>,
     /// Containers that wait to be started.
     pub autostart: autostart::Queue,
     /// Whether deleted data are being removed, and whether more came meanwhile.
@@ -177,6 +179,7 @@ impl Pool {
     /// `Unavailable` while it is being imported or exported, or does not answer.
     pub fn enter(&self) -> Result<OwnedRwLockReadGuard<()>> {
         self.answers()?;
+        self.condemned.pool_answers();
         let entered = self.gate.clone().try_read_owned();
         match (entered, self.state()) {
             (Ok(guard), State::Active) => Ok(guard),

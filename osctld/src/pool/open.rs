@@ -73,6 +73,7 @@ impl Pool {
             id_ranges: RwLock::new(id_ranges),
             groups,
             containers: RwLock::default(),
+            condemned: Arc::default(),
             autostart: autostart::Queue::default(),
             emptying: AtomicU8::new(super::trash::IDLE),
             stuck: AtomicU32::new(0),

@@ -3,7 +3,7 @@
 
 use osctl_tests::vm::Machine;
 
-use super::zfs::{self, says, wait_for_trash};
+use super::zfs::{self, dies_at, says, wait_for_trash};
 
 /// Where its disk is.
 const DISK: &str = "/run/frail";
@@ -254,8 +254,7 @@ fn a_pool_that_loses_its_disks() {
         "ct dataset ls frail:b",
         "ct dataset new frail:b data",
         "ct snapshot new frail:b",
-        "ct del --force frail:a",
-        "ct del --force frail:b",
+        "ct del frail:b",
         "trash-bin prune frail",
     ] {
         let said = fails(host, &format!("osctl {verb}"));
@@ -292,6 +291,116 @@ fn a_pool_that_loses_its_disks() {
     );
     quickly(host, "osctl ct del --force frail:a && osctl ct del frail:b");
     wait_for_trash(host, "frail");
+}
+
+/// Takes the room for the data of the pool `frail` away while its container writes: from then on it
+/// is suspended.
+fn lose_disks(host: &mut Machine, id: &str) {
+    host.sh(&format!(
+        "dd if=/dev/zero of={DISK}/filler bs=1M 2> /dev/null"
+    ));
+    let write = "dd if=/dev/zero of=/x bs=1M count=64; sync";
+    host.sh(&format!(
+        "(osctl ct exec {id} /bin/busybox sh -c '{write}' &) > /dev/null 2>&1"
+    ));
+    let suspended = "until grep -q SUSPENDED /proc/spl/kstat/zfs/frail/state; do sleep 0.2; done";
+    quickly(host, suspended);
+}
+
+/// Gives it back.
+fn find_disks(host: &mut Machine) {
+    quickly(host, &format!("rm {DISK}/filler && zpool clear frail"));
+    quickly(
+        host,
+        "until ! grep -q SUSPENDED /proc/spl/kstat/zfs/frail/state; do sleep 0.2; done",
+    );
+}
+
+/// Waits until nothing is left of the containers of the pool `frail` and of what is noted of them.
+fn all_gone(host: &mut Machine) {
+    let left = "zfs list -Hro name frail/ct | grep -v -x frail/ct; \
+                ls /run/osctl/pools/frail/deleted; \
+                find /sys/fs/cgroup/osctl/pool.frail -name 'ct.*'";
+    quickly(
+        host,
+        &format!("while [ -n \"$({left} 2> /dev/null)\" ]; do sleep 0.2; done"),
+    );
+    wait_for_trash(host, "frail");
+}
+
+#[test]
+fn containers_of_a_pool_that_lost_its_disks_can_be_deleted() {
+    let Some(mut host) = host(300) else {
+        return;
+    };
+    let host = &mut host;
+    for id in ["frail:a", "frail:b", "tank:other"] {
+        says(host, &format!("{NEW} {id}"));
+    }
+    let interface = |id: &str| {
+        format!("osctl ct netif new routed {id} eth0 && osctl ct netif ip add {id} eth0 192.0.2.7")
+    };
+    says(host, &interface("frail:a"));
+    says(host, "osctl ct start frail:a && osctl ct start tank:other");
+    lose_disks(host, "frail:a");
+
+    // Gone at once, and whoever asked for it is told what happens to its data.
+    let said = quickly(host, "osctl ct del --force frail:a");
+    for word in [
+        "zpool clear frail",
+        "could not be killed",
+        "data are deleted",
+        "booted",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    quickly(host, "osctl ct del --force frail:b");
+    assert_eq!(quickly(host, "osctl ct ls -H -o id"), "other");
+    let said = fails(host, "osctl ct show frail:a");
+    assert!(said.contains("does not exist"), "{said}");
+    // Its address is free, its interface is gone.
+    quickly(host, &interface("tank:other"));
+    assert!(says(host, "ip route show 192.0.2.7").lines().count() <= 1);
+    quickly(host, &format!("{NEW} tank:a && osctl ct del tank:a"));
+    let said = fails(host, &format!("{NEW} frail:a"));
+    assert!(said.contains("suspended"), "{said}");
+    // The rest is done when the pool answers.
+    find_disks(host);
+    all_gone(host);
+    quickly(host, &format!("{NEW} frail:a && osctl ct start frail:a"));
+
+    // By the next daemon, too, when this one dies as soon as it is noted.
+    quickly(host, &format!("{NEW} frail:kept"));
+    dies_at(host, "condemn.noted");
+    lose_disks(host, "frail:a");
+    bounded(host, "osctl ct del --force frail:a");
+    quickly(
+        host,
+        "sv -w 40 start osctld && osctl ct exec tank:other /bin/busybox true",
+    );
+    find_disks(host);
+    let import = "osctl pool ls -H -o name | grep -qx frail || osctl pool import frail";
+    quickly(host, import);
+    assert_eq!(quickly(host, "osctl ct ls -H -o id --pool frail"), "kept");
+    let known = "osctl pool show -H -o problems frail";
+    assert_eq!(quickly(host, known), "-");
+
+    // And when it dies at the end: another container of the same name is not concerned.
+    quickly(host, "osctl ct start frail:kept");
+    dies_at(host, "condemn.carried");
+    lose_disks(host, "frail:kept");
+    quickly(host, "osctl ct del --force frail:kept");
+    find_disks(host);
+    quickly(
+        host,
+        "while osctl ping > /dev/null 2>&1; do sleep 0.2; done",
+    );
+    quickly(host, "sv -w 40 start osctld");
+    quickly(host, import);
+    all_gone(host);
+    quickly(host, &format!("{NEW} frail:kept"));
+    quickly(host, "sv -w 40 restart osctld");
+    assert_eq!(quickly(host, "osctl ct ls -H -o id --pool frail"), "kept");
 }
 
 #[test]
