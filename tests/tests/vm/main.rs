@@ -7,6 +7,7 @@ use osctl_tests::vm::{Machine, Root, Settings};
 
 mod apparmor;
 mod archives;
+mod bench;
 mod boot;
 mod containers;
 mod copies;

@@ -13,6 +13,7 @@ mod phases;
 mod report;
 mod samples;
 mod trace;
+mod vm;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -55,6 +56,9 @@ pub struct Args {
     /// Only these measurements.
     #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., value_name = "NAME")]
     only: Vec<Figure>,
+    /// Containers on ZFS instead, in a virtual machine.
+    #[arg(long, conflicts_with_all = ["dir", "only"])]
+    vm: bool,
 }
 
 /// Something that is done to the container of a round.
@@ -68,6 +72,9 @@ enum Action {
 
 /// Measures and writes the report.
 pub fn run(args: &Args) -> Result<()> {
+    if args.vm {
+        return vm::run(args.rounds);
+    }
     apt::require_root("run containers")?;
     lxc::install()?;
     apt::ensure(&[apt::BUSYBOX])?;
