@@ -11,6 +11,7 @@ use osctl_api::names::{GroupPath, Name};
 
 use super::config::Config;
 use super::create::{complete, discard, existing_user, finish, no_group, own_user, stage, unstage};
+use super::interruption::USUAL;
 use super::netif::Netif;
 use super::pace::Pace;
 use super::verdict::Request;
@@ -177,7 +178,7 @@ impl Container {
             let snapshots = snapshots.await?;
             if self.state() == State::Running && !params.live {
                 audience.progress.say("stopping the container");
-                self.stop_for_a_while(daemon, hold).await?;
+                self.stop_for_a_while(daemon, USUAL, hold).await?;
                 stopped = true;
                 failpoint!("copy.stopped");
             }

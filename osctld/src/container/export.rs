@@ -15,6 +15,7 @@ use osctl_linux::beneath::Root;
 
 use super::config::Config;
 use super::copy::Audience;
+use super::interruption::USUAL;
 use super::pipes::{Outgoing, draft, is_pipe};
 use super::portable::{Quotas, container_yml, group_yml, user_yml};
 use super::verdict::Request;
@@ -81,7 +82,7 @@ impl Container {
         let mut stopped = false;
         if self.state() == State::Running && !params.live {
             progress.say("stopping the container");
-            self.stop_for_a_while(&daemon, &hold).await?;
+            self.stop_for_a_while(&daemon, USUAL, &hold).await?;
             stopped = true;
             failpoint!("export.stopped");
         }

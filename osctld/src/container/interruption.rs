@@ -15,6 +15,16 @@ use super::{Container, Hold};
 use crate::daemon::Daemon;
 use crate::error::Error;
 
+/// How a container is stopped: how hard, for how long it is waited for, what its users are told.
+pub(super) type How<'a> = (StopMode, Duration, Option<&'a str>);
+
+/// How it is stopped for an operation that says nothing about it.
+pub(super) const USUAL: How<'static> = (
+    StopMode::ShutdownOrKill,
+    Duration::from_secs(STOP_TIMEOUT),
+    None,
+);
+
 impl Container {
     /// Stops it, noting that it is to be started again.
     ///
@@ -23,13 +33,11 @@ impl Container {
     pub(super) async fn stop_for_a_while(
         self: &Arc<Self>,
         daemon: &Arc<Daemon>,
+        (mode, limit, message): How<'_>,
         hold: &Hold,
     ) -> Result<(), Error> {
         self.note_interruption(daemon)?;
-        let limit = Duration::from_secs(STOP_TIMEOUT);
-        let stopped = self
-            .stop_held(StopMode::ShutdownOrKill, limit, None, hold)
-            .await;
+        let stopped = self.stop_for_more(mode, limit, message, hold).await;
         if stopped.is_err() {
             self.forget_interruption(daemon);
         }

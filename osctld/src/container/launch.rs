@@ -107,6 +107,7 @@ impl Container {
         {
             let mut seen = self.seen.lock();
             seen.stopping = false;
+            seen.goes_on = false;
             seen.error = None;
             seen.registered.clear();
         }

@@ -9,7 +9,6 @@ use osctl_linux::beneath::{Mounts, Root, Symlinks};
 use tokio::time::timeout;
 
 use super::init_system::{InitSystem, Shutdown};
-use super::plan::Mode;
 use super::verdict::{Request, Verdict};
 use super::{Container, Hold, Run, blocking, logins};
 use crate::cgroup::Tree;
@@ -87,12 +86,40 @@ impl Container {
         if !self.is_active() {
             return Ok(());
         }
-        if self.state() == State::Frozen {
-            return self.kill().await;
-        }
         let limit = Duration::from_secs(STOP_TIMEOUT);
-        self.stop_held(StopMode::ShutdownOrKill, limit, None, hold)
+        self.stop_for_more(StopMode::ShutdownOrKill, limit, None, hold)
             .await
+    }
+
+    /// Stops it for an operation that goes on with it: an ephemeral one is not deleted for that.
+    ///
+    /// # Errors
+    /// As [`Container::stop`].
+    pub(super) async fn stop_for_more(
+        self: &Arc<Self>,
+        mode: StopMode,
+        limit: Duration,
+        message: Option<&str>,
+        hold: &Hold,
+    ) -> Result<(), Error> {
+        let kill = mode == StopMode::Kill
+            || (mode == StopMode::ShutdownOrKill && self.state() == State::Frozen);
+        let request = match kill {
+            true => Request::Kill,
+            false => Request::Shutdown,
+        };
+        if self.judge(request, "stop")? == Verdict::Nothing {
+            return Ok(());
+        }
+        self.seen.lock().goes_on = true;
+        let stopped = match kill {
+            true => self.kill().await,
+            false => self.stop_held(mode, limit, message, hold).await,
+        };
+        if stopped.is_err() {
+            self.seen.lock().goes_on = false;
+        }
+        stopped
     }
 
     /// Stops it under a lock that is held already.
@@ -278,18 +305,27 @@ impl Container {
         }
     }
 
-    /// Stops and starts it, under one lock.
+    /// Stops it to be started again under the lock that it returns.
     ///
     /// # Errors
-    /// As stop and start.
-    pub async fn restart(
+    /// As stop.
+    pub async fn stop_to_restart(
         self: &Arc<Self>,
         mode: StopMode,
         limit: Duration,
         message: Option<&str>,
-    ) -> Result<(), Error> {
-        self.stop(mode, limit, message).await?;
-        self.start(Mode::Boot).await
+    ) -> Result<Restarting, Error> {
+        self.settle().await;
+        self.judge(Request::Kill, "restart")?;
+        let hold = self.hold("ct restart")?;
+        let (daemon, pool) = self.home()?;
+        // Without its files it would not start again.
+        pool.answers()?;
+        if self.is_active() {
+            self.stop_for_a_while(&daemon, (mode, limit, message), &hold)
+                .await?;
+        }
+        Ok(Restarting { daemon, hold })
     }
 
     /// Asks its init to reboot; returns when it was asked.
@@ -352,6 +388,24 @@ impl Container {
             self.set_state(state);
         }
         Ok(())
+    }
+}
+
+/// A container that was stopped to be started again; nobody else gets it meanwhile.
+#[derive(Debug)]
+pub struct Restarting {
+    daemon: Arc<Daemon>,
+    hold: Hold,
+}
+
+impl Restarting {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// As start.
+    pub async fn start(self) -> Result<(), Error> {
+        let container = &self.hold.container;
+        container.start_again(&self.daemon, &self.hold).await
     }
 }
 

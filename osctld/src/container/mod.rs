@@ -112,6 +112,8 @@ struct Seen {
     last_exit: Option<String>,
     /// Somebody asked for it to stop: a reboot of the guest is not to bring it back.
     stopping: bool,
+    /// Who stopped it goes on with it: an ephemeral one is not deleted for that.
+    goes_on: bool,
     /// The run, or the last one, was for one command only.
     brief: bool,
     deleted: bool,
@@ -191,6 +193,7 @@ impl Container {
                 error: None,
                 last_exit: None,
                 stopping: false,
+                goes_on: false,
                 brief: false,
                 deleted: false,
                 condemned: false,

@@ -14,6 +14,7 @@ use osctl_api::names::Name;
 use super::config::{Config, Elsewhere};
 use super::copy::{Audience, watched};
 use super::create::{existing_user, finish, own_user};
+use super::interruption::USUAL;
 use super::verdict::Request;
 use super::{Container, Hold, Pending, blocking};
 use crate::daemon::Daemon;
@@ -171,7 +172,7 @@ impl Container {
         }
         if runs {
             audience.progress.say("stopping the container");
-            self.stop_for_a_while(&daemon, hold).await?;
+            self.stop_for_a_while(&daemon, USUAL, hold).await?;
             *ran = true;
             failpoint!("move.stopped");
         }

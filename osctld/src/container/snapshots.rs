@@ -11,6 +11,7 @@ use osctl_api::snapshot::{Keep, SnapshotName};
 use super::config::Config;
 use super::copy::copied_config;
 use super::create::{existing_user, finish, own_user};
+use super::interruption::USUAL;
 use super::schedule;
 use super::verdict::{Request, Verdict};
 use super::{Container, blocking};
@@ -138,7 +139,7 @@ impl Container {
         let (daemon, _pool) = self.home()?;
         self.check_rollback(name, newer).await?;
         if runs {
-            self.stop_for_a_while(&daemon, &hold).await?;
+            self.stop_for_a_while(&daemon, USUAL, &hold).await?;
         }
         self.judge(Request::Rebuild, what)?;
         let to = name.clone();

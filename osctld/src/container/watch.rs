@@ -85,8 +85,11 @@ impl Container {
             }
             return;
         }
+        // Who goes on with it may do so at once.
+        let goes_on = self.seen.lock().goes_on;
         self.set_state(State::Stopped);
         if self.config().ephemeral
+            && !goes_on
             && booted
             && !of_image
             && !daemon.is_shutting_down()

@@ -129,14 +129,19 @@ impl Handle for api::Start {
                 .queue(&cx.daemon, &pool, &container.id, priority);
             return Ok(Done {});
         }
-        start_within(self.wait, container).await
+        let label = container.label();
+        let start = async move { container.start(Mode::Boot).await };
+        start_within(self.wait, label, start).await
     }
 }
 
 /// Starts a container, and waits for it no longer than `limit` seconds.
-async fn start_within(limit: Option<u64>, container: Arc<Container>) -> Result<Done> {
-    let label = container.label();
-    let running = tokio::spawn(async move { container.start(Mode::Boot).await });
+async fn start_within(
+    limit: Option<u64>,
+    label: String,
+    start: impl Future<Output = Result<()>> + Send + 'static,
+) -> Result<Done> {
+    let running = tokio::spawn(start);
     let ended = match limit {
         None => running.await,
         Some(0) => return Ok(Done {}),
@@ -176,10 +181,10 @@ impl Handle for api::Restart {
             return Ok(Done {});
         }
         let limit = Duration::from_secs(self.timeout);
-        container
-            .stop(self.mode, limit, self.message.as_deref())
+        let stopped = container
+            .stop_to_restart(self.mode, limit, self.message.as_deref())
             .await?;
-        start_within(self.wait, container).await
+        start_within(self.wait, container.label(), stopped.start()).await
     }
 }
 

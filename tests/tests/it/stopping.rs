@@ -7,7 +7,7 @@ use osctl_api::container::{Freeze, Restart, State, Unfreeze};
 use osctl_api::pool::{Export, Import};
 use osctl_tests::host::POOL;
 use osctl_tests::session::Session;
-use osctl_tests::{Ct, Rootfs, host, processes};
+use osctl_tests::{Ct, Rootfs, host, processes, wait};
 use serde_json::json;
 
 /// An init that nobody talks out of it.
@@ -254,5 +254,39 @@ fn what_was_ephemeral_is_gone_when_its_pool_is_exported() {
     left.sort();
     // One that was never started has not stopped.
     assert_eq!(left, ["kept", "three"]);
+    host.assert_clean();
+}
+
+#[test]
+fn an_ephemeral_container_that_is_restarted_or_reinstalled_stays() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    ct.set(json!({ "ephemeral": true })).start();
+    for (n, mode) in ["shutdown_or_kill", "kill"].iter().enumerate() {
+        ct.sh(&format!("echo kept > /root/{n}"));
+        let init = ct.init_pid();
+        ct.json::<Restart>(json!({ "mode": mode }));
+        assert_eq!(ct.state(), State::Running, "{mode}");
+        assert_ne!(ct.init_pid(), init, "{mode}");
+        assert_eq!(ct.sh(&format!("cat /root/{n}")), "kept\n");
+    }
+    let image = host.path("new.tar");
+    let new = Rootfs::minimal().file("new", 0o644, b"new");
+    new.write(&image);
+    let reinstall = |image: &str| {
+        let from = ["--from-archive", image, "--force"];
+        host.try_osctl(&[&["ct", "reinstall", "web1"][..], &from].concat())
+    };
+    let done = reinstall(image.to_str().unwrap());
+    assert!(done.status.success(), "{done:?}");
+    // What was in the queue for its lock has had its turn.
+    ct.json::<Restart>(json!({}));
+    assert_eq!(ct.sh("cat /new"), "new");
+    // One that comes to nothing is no reason either; to be stopped and no more is.
+    assert!(!reinstall("/none").status.success());
+    assert_eq!(ct.state(), State::Stopped);
+    ct.start();
+    ct.kill();
+    wait::until("it is gone", || host.ids().is_empty());
     host.assert_clean();
 }

@@ -60,6 +60,8 @@ impl Verb for SetAutostart {
 }
 
 /// Delete a container when it stops
+///
+/// It stays when it is stopped only to be restarted, reinstalled, copied, moved or exported.
 #[derive(Debug, clap::Args)]
 pub struct SetEphemeral {
     /// Id of the container
