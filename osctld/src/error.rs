@@ -105,6 +105,7 @@ impl Error {
     pub fn store(message: impl Into<String>, source: crate::store::Error) -> Error {
         let code = match source {
             crate::store::Error::Exists(_) => Code::AlreadyExists,
+            crate::store::Error::Waits(_) => Code::Unavailable,
             _ => Code::Backend,
         };
         Error::with(code, message, source)

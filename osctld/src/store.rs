@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 pub use document::{Document, MAX_DOCUMENT, Stored};
 pub use history::{History, MAX_LINE};
-pub use objects::{Loaded, Objects};
+pub use objects::{Loaded, Objects, Waits};
 
 /// Why a state file can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,9 @@ pub enum Error {
     /// An object that should be new exists.
     #[error("{} already exists", .0.display())]
     Exists(PathBuf),
+    /// Its disk would not answer; the text says why.
+    #[error("{0}")]
+    Waits(String),
     /// A key that is no safe file name.
     #[error("{0:?} is not a name of a state file")]
     Key(String),

@@ -264,6 +264,8 @@ impl Container {
     /// Asks init for something, the way its kind wants to be asked.
     async fn ask(&self, run: &Run, way: fn(InitSystem) -> Shutdown) -> Result<(), Error> {
         let (_daemon, pool) = self.home()?;
+        // Its files tell what kind its init is.
+        pool.answers()?;
         let command = self
             .config()
             .in_force()

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::network::Counters;
 use crate::pool::Pool;
-use crate::store::{Document, Stored};
+use crate::store::{self, Document, Stored};
 
 /// Bytes and packets, as the container sees them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,16 +149,22 @@ impl Pool {
             "cannot keep the network state of container {}:{id}",
             self.name
         );
-        move |e| Error::backend(about.clone(), e)
+        move |e| Error::store(about.clone(), e)
     }
 
     /// What is remembered of a container; nothing when it can't be read. Blocks.
-    pub(super) fn load_net_state(&self, id: &Name) -> Stored<NetState> {
-        let loaded = self.conf.net.load(id.as_str()).unwrap_or_else(|e| {
-            tracing::warn!(%id, error = %crate::error::chain(&e), "traffic is counted anew");
-            None
-        });
-        loaded.unwrap_or_else(|| Stored::new(NetState::default()))
+    ///
+    /// # Errors
+    /// `Unavailable` while the pool does not answer: what it remembers is not lost.
+    pub(super) fn load_net_state(&self, id: &Name) -> Result<Stored<NetState>> {
+        let loaded = match self.conf.net.load(id.as_str()) {
+            Err(e @ store::Error::Waits(_)) => return Err(self.net_state_error(id)(e)),
+            loaded => loaded.unwrap_or_else(|e| {
+                tracing::warn!(%id, error = %crate::error::chain(&e), "traffic is counted anew");
+                None
+            }),
+        };
+        Ok(loaded.unwrap_or_else(|| Stored::new(NetState::default())))
     }
 
     /// Keeps it. Blocks.

@@ -128,7 +128,7 @@ impl Container {
         config: &Config,
         wanted: &[Wanted],
     ) -> Result<guest::Plan, Error> {
-        let mut state = pool.load_net_state(&self.id);
+        let mut state = pool.load_net_state(&self.id)?;
         // An image that it runs from has none of what was written into its own files.
         let of_image = config.booted.as_ref().is_some_and(Booted::is_image);
         if of_image {
@@ -299,7 +299,7 @@ impl Container {
         };
         let (daemon, id, netifs) = (Arc::clone(daemon), self.id.clone(), netifs.to_vec());
         let kept = blocking(move || {
-            let before = pool.load_net_state(&id);
+            let before = pool.load_net_state(&id)?;
             let mut traffic = counted(&daemon, before.clone(), &netifs)?;
             if traffic.value == before.value {
                 return Ok(());
@@ -318,7 +318,7 @@ impl Container {
         };
         let (id, old, new) = (self.id.clone(), old.clone(), new.clone());
         let kept = blocking(move || {
-            let mut traffic = pool.load_net_state(&id);
+            let mut traffic = pool.load_net_state(&id)?;
             traffic.value.rename(&old, &new);
             pool.save_net_state(&id, &mut traffic)
         });
@@ -334,7 +334,7 @@ impl Container {
     pub fn traffic(&self, daemon: &Daemon) -> Result<BTreeMap<IfName, Count>, Error> {
         let (_daemon, pool) = self.home()?;
         let wanted = self.netifs().map(|n| n.wanted).unwrap_or_default();
-        let traffic = counted(daemon, pool.load_net_state(&self.id), &wanted)?;
+        let traffic = counted(daemon, pool.load_net_state(&self.id)?, &wanted)?;
         Ok(traffic.value.totals())
     }
 }

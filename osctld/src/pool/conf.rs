@@ -1,12 +1,13 @@
 //! The documents of a pool: where they are, and the pool's own settings.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::store::{Document, Objects};
+use crate::storage::Storage;
+use crate::store::{Document, Objects, Waits};
 use crate::{address_set, container, group, id_range, store, user};
 
 /// Key of the pool's settings.
@@ -38,17 +39,20 @@ pub struct Conf {
 }
 
 impl Conf {
-    /// Opens the documents of the pool at `path`.
-    pub(super) fn open(path: &Path) -> store::Result<Conf> {
-        let conf = path.join("conf");
+    /// Opens the documents of the pool of `storage`. None of them is touched while that does not
+    /// answer.
+    pub(super) fn open(storage: &Arc<dyn Storage>) -> store::Result<Conf> {
+        let conf = storage.path().join("conf");
+        let storage = Arc::clone(storage);
+        let waits = Waits::new(move || storage.trouble());
         Ok(Conf {
-            pool: Objects::open(conf.join("pool"))?,
-            id_ranges: Objects::open(conf.join("id-range"))?,
-            users: Objects::open(conf.join("user"))?,
-            groups: Objects::open(conf.join("group"))?,
-            containers: Objects::open(conf.join("ct"))?,
-            address_sets: Objects::open(conf.join("firewall-set"))?,
-            net: Objects::open(conf.join("net"))?,
+            pool: Objects::open_on(conf.join("pool"), waits.clone())?,
+            id_ranges: Objects::open_on(conf.join("id-range"), waits.clone())?,
+            users: Objects::open_on(conf.join("user"), waits.clone())?,
+            groups: Objects::open_on(conf.join("group"), waits.clone())?,
+            containers: Objects::open_on(conf.join("ct"), waits.clone())?,
+            address_sets: Objects::open_on(conf.join("firewall-set"), waits.clone())?,
+            net: Objects::open_on(conf.join("net"), waits)?,
         })
     }
 }

@@ -50,7 +50,8 @@ impl Pool {
         for note in storage.ensure_layout().map_err(failed)? {
             tracing::info!(pool = %entry.name, "{note}");
         }
-        let conf = Conf::open(path).map_err(|e| Error::store("cannot use the configuration", e))?;
+        let conf =
+            Conf::open(&storage).map_err(|e| Error::store("cannot use the configuration", e))?;
         let history = History::open(path.join("log"), "history.jsonl", HISTORY_BYTES)
             .map_err(|e| Error::store("cannot use the history", e))?;
         let mut loading = Loading {

@@ -110,20 +110,21 @@ fn make(place: &Place) -> Result<PathBuf> {
     let (Place::Directory(what) | Place::Dataset(what)) = place;
     let cannot = || format!("{what} can't become a pool");
     let invalid = |e| Error::invalid_with(cannot(), e);
-    let path = match place {
+    let storage: Arc<dyn Storage> = match place {
         Place::Directory(dir) => {
             DirStorage::install(dir).map_err(invalid)?;
             let real = Path::new(dir).canonicalize();
-            real.map_err(|e| Error::backend(cannot(), e))?
+            let real = real.map_err(|e| Error::backend(cannot(), e))?;
+            Arc::new(DirStorage::open(real).map_err(invalid)?)
         }
         Place::Dataset(dataset) => {
-            let storage = ZfsStorage::install(dataset)
-                .map_err(|e| open::needs_key(&e).unwrap_or_else(|| invalid(e)))?;
-            storage.path().to_owned()
+            let installed = ZfsStorage::install(dataset);
+            Arc::new(installed.map_err(|e| open::needs_key(&e).unwrap_or_else(|| invalid(e)))?)
         }
     };
+    let path = storage.path().to_owned();
     let _lock = open::lock(&path)?;
-    let conf = Conf::open(&path).map_err(|e| Error::store(cannot(), e))?;
+    let conf = Conf::open(&storage).map_err(|e| Error::store(cannot(), e))?;
     let ranges = conf.id_ranges.load_all();
     // A pool that comes from elsewhere keeps what it has, readable or not.
     if ranges.is_ok_and(|r| r.is_empty()) {

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks};
@@ -38,7 +39,35 @@ pub struct Loaded<T> {
 pub struct Objects<T> {
     root: Root,
     path: PathBuf,
+    waits: Waits,
     kind: PhantomData<fn(T) -> T>,
+}
+
+/// Tells why whatever touched the disk now would wait, for who knows how long and out of reach of
+/// any signal; asked before each of them.
+#[derive(Clone)]
+pub struct Waits(Arc<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl Waits {
+    /// What is told by `why`, which must not touch that disk itself.
+    pub fn new(why: impl Fn() -> Option<String> + Send + Sync + 'static) -> Waits {
+        Waits(Arc::new(why))
+    }
+
+    /// A disk of the host's, which the daemon can't do without.
+    fn never() -> Waits {
+        Waits::new(|| None)
+    }
+
+    fn check(&self) -> Result<()> {
+        (self.0)().map_or(Ok(()), |why| Err(Error::Waits(why)))
+    }
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waits")
+    }
 }
 
 struct Place {
@@ -77,6 +106,12 @@ impl<T: Document> Objects<T> {
     /// Opens the directory at `path`, making it (0700) when it is missing, and removes what
     /// interrupted writes left there. No other process may write to it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Objects<T>> {
+        Objects::open_on(path, Waits::never())
+    }
+
+    /// The same on a disk that may leave those who use it waiting: they are refused instead.
+    pub fn open_on(path: impl Into<PathBuf>, waits: Waits) -> Result<Objects<T>> {
+        waits.check()?;
         let path = path.into();
         if let Err(e) = std::fs::create_dir(&path) {
             if e.kind() != std::io::ErrorKind::AlreadyExists {
@@ -92,6 +127,7 @@ impl<T: Document> Objects<T> {
         let objects = Objects {
             root,
             path,
+            waits,
             kind: PhantomData,
         };
         for dir in objects.dirs()? {
@@ -155,6 +191,7 @@ impl<T: Document> Objects<T> {
 
     /// Loads one object; `None` when it does not exist or is being deleted.
     pub fn load(&self, key: &str) -> Result<Option<Stored<T>>> {
+        self.waits.check()?;
         let place = place(key)?;
         match self.read(&place, LIVE) {
             Ok(object) => Ok(Some(object)),
@@ -184,6 +221,7 @@ impl<T: Document> Objects<T> {
 
     /// Loads all objects, by key; one that can't be read does not take the others with it.
     pub fn load_all(&self) -> Result<Vec<Loaded<T>>> {
+        self.waits.check()?;
         let mut all = Vec::new();
         for dir in self.dirs()? {
             let failed = |e| Error::io("list", self.path.join(&dir), e);
@@ -224,6 +262,7 @@ impl<T: Document> Objects<T> {
 
     /// Writes a new object; one that exists, even one that is being deleted, is an error.
     pub fn create(&self, key: &str, value: T) -> Result<Stored<T>> {
+        self.waits.check()?;
         let place = place(key)?;
         for suffix in [LIVE, DELETING] {
             let relative = place.dir.join(format!("{}{suffix}", place.stem));
@@ -241,6 +280,7 @@ impl<T: Document> Objects<T> {
     /// Writes an object, replacing what was stored. Its generation goes up by one, in memory
     /// only when the new one is on the disk.
     pub fn save(&self, key: &str, object: &mut Stored<T>) -> Result<()> {
+        self.waits.check()?;
         let place = place(key)?;
         let path = self.file(&place, LIVE);
         let generation = object.generation.saturating_add(1);
@@ -278,6 +318,7 @@ impl<T: Document> Objects<T> {
     /// Marks an object as being deleted: from here on it does not exist for [`Objects::load`],
     /// and [`Objects::load_all`] tells that its side effects are to be undone.
     pub fn mark_deleting(&self, key: &str) -> Result<()> {
+        self.waits.check()?;
         let place = place(key)?;
         let failed = |e| Error::io("mark as deleted", self.file(&place, LIVE), e);
         let dir = self.open_dir(&place.dir)?;
@@ -292,6 +333,7 @@ impl<T: Document> Objects<T> {
 
     /// Takes the mark of [`Objects::mark_deleting`] off again, when the deletion could not begin.
     pub fn unmark_deleting(&self, key: &str) -> Result<()> {
+        self.waits.check()?;
         let place = place(key)?;
         let failed = |e| Error::io("restore", self.file(&place, LIVE), e);
         let dir = self.open_dir(&place.dir)?;
@@ -305,6 +347,7 @@ impl<T: Document> Objects<T> {
 
     /// Forgets an object that was marked; the last step of a deletion. Also when it is gone.
     pub fn forget(&self, key: &str) -> Result<()> {
+        self.waits.check()?;
         let place = place(key)?;
         let failed = |e| Error::io("remove", self.file(&place, DELETING), e);
         let Some(dir) = self.try_open_dir(&place.dir)? else {

@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -360,4 +362,36 @@ fn history_is_appended_bounded_and_tolerant() {
     symlink("/dev/null", &path).unwrap();
     let history = History::open(dir.path(), "history.jsonl", 4096).unwrap();
     assert!(history.append(&1).is_err());
+}
+
+#[test]
+fn a_disk_that_leaves_everybody_waiting_is_not_touched() {
+    let f = Fixture::new();
+    let stuck = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stuck);
+    let why = move || told.load(Ordering::Relaxed).then(|| "no disk".to_owned());
+    let waits = Waits::new(why);
+    let objects: Objects<Thing> = Objects::open_on(f.path(""), waits.clone()).unwrap();
+    let mut a = objects.create("a", thing("one")).unwrap();
+    let before = a.clone();
+    stuck.store(true, Ordering::Relaxed);
+    let refused = [
+        objects.save("a", &mut a).err(),
+        objects.create("b", thing("two")).err(),
+        objects.mark_deleting("a").err(),
+        objects.unmark_deleting("a").err(),
+        objects.forget("a").err(),
+        objects.load("a").err(),
+        objects.load_all().err(),
+        Objects::<Thing>::open_on(f.path(""), waits).err(),
+    ];
+    for error in refused {
+        assert!(
+            matches!(&error, Some(Error::Waits(why)) if why == "no disk"),
+            "{error:?}"
+        );
+    }
+    stuck.store(false, Ordering::Relaxed);
+    assert_eq!(objects.load("a").unwrap().unwrap(), before);
+    assert_eq!(objects.load_all().unwrap().len(), 1);
 }
