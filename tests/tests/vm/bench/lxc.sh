@@ -6,8 +6,8 @@ life() {
     for i in $(seq "$1"); do
         timed create lxc-copy -P $DIR -n base -N life -s -B zfs
         timed start lxc-start -P $DIR -n life
-        timed snapshot lxc-snapshot -P $DIR -n life
         lxc-stop -P $DIR -k -n life > /dev/null
+        timed snapshot lxc-snapshot -P $DIR -n life
         timed destroy lxc-destroy -P $DIR -s -n life
     done
 }

@@ -17,8 +17,8 @@ life() {
     for i in $(seq "$1"); do
         timed create $NEW life
         timed start osctl ct start life
-        timed snapshot osctl ct snapshot new life one
         osctl ct stop --kill life > /dev/null
+        timed snapshot osctl ct snapshot new life one
         timed destroy osctl ct del life
     done
 }
