@@ -62,6 +62,9 @@ pub struct Export {
     /// Bytes a second of its files, or streams, that are read at most
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Its snapshots too, which streams of ZFS have room for
+    #[serde(default)]
+    pub snapshots: bool,
 }
 
 /// Reply of `ContainerExport`.
@@ -124,6 +127,10 @@ pub struct Import {
     #[arg(long)]
     #[serde(default)]
     pub without_netifs: bool,
+    /// Leave snapshots out
+    #[arg(long)]
+    #[serde(default)]
+    pub without_snapshots: bool,
     /// Take mounts of files and directories of the host too
     #[arg(long)]
     #[serde(default)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mounts::Mountpoint;
 use crate::names::{GroupPath, Name, Ref};
+use crate::snapshot::SnapshotName;
 
 /// Copy a container, within its pool or to another one
 ///
@@ -79,7 +80,7 @@ pub struct Boot {
 /// Put a new root file system in the place of a container's
 ///
 /// Its configuration, id map, addresses and quota stay, and so do datasets below its own. Everything
-/// else that is in it is deleted: the new files are unpacked beside the old ones, then put in their
+/// else that is in it is deleted, or kept as a snapshot: the new files are unpacked beside the old ones, then put in their
 /// place.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, clap::Args)]
 pub struct Reinstall {
@@ -103,9 +104,17 @@ pub struct Reinstall {
     pub arch: Option<String>,
     /// Delete the container's snapshots, which go with its old files; without, one that has any is
     /// refused
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "snapshot")]
     #[serde(default)]
     pub remove_snapshots: bool,
+    /// Keep the old files as a snapshot, and the container's snapshots
+    #[arg(long)]
+    #[serde(default)]
+    pub snapshot: bool,
+    /// Name of that snapshot; without, it is named after the time
+    #[arg(long, value_name = "NAME", requires = "snapshot")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_name: Option<SnapshotName>,
     /// Stop a running container first
     #[arg(short, long)]
     #[serde(default)]

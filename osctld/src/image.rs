@@ -32,10 +32,10 @@ use crate::storage::{self, Cause};
 
 pub use archive::{Hook, Image, read_head, unpack, unpack_file};
 pub use cache::{Cached, ImageCache};
-pub use create::create_from;
+pub use create::{create_from, unpack_by};
 pub use facts::Facts;
 pub use metadata::Metadata;
-pub use streams::{Receive, unpack_streams};
+pub use streams::{Part, Receive, unpack_streams};
 pub use write::{Compression, Pack, Packed, Sent, pack, pack_streams, pack_tarball};
 pub use yaml::{parse as parse_yaml, text as yaml_text};
 

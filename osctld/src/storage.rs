@@ -10,6 +10,7 @@ pub mod datasets;
 mod dir;
 mod layout;
 mod meta;
+mod relay;
 pub mod snapshots;
 mod throttle;
 pub mod transfer;
@@ -45,10 +46,12 @@ pub use data::copy_data;
 pub use datasets::Datasets;
 pub use dir::DirStorage;
 pub use meta::{Meta, is_kept_xattr};
+pub use relay::{Broken, relay};
 pub use snapshots::{Newer, Snapshot, Snapshots};
 pub use throttle::Throttle;
 #[cfg(test)]
 pub(crate) use throttle::tests::timed;
+pub use transfer::Along;
 pub use walk::Cursor;
 pub use watch::Watch;
 pub use zfs::ZfsStorage;
@@ -338,12 +341,12 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
     fn rename(&self, from: &str, to: &str) -> Result<()>;
 
     /// Gives a container the data of a new one, `with`, and moves its own to the trash; datasets
-    /// below its own stay. Begun, it is gone on with by asking for the same again, also when it was
+    /// below its own stay, and so do its snapshots when `with` is its successor. Begun, it is gone on with by asking for the same again, also when it was
     /// done.
     fn replace(&self, id: &str, with: &str) -> Result<()> {
         if self.exists(with)? {
             if self.exists(id)? {
-                self.hand_datasets(id, with)?;
+                self.hand_over(id, with)?;
                 self.trash(id)?;
             }
             crate::failpoint!("storage.replacing");
@@ -352,9 +355,24 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
         self.complete(id)
     }
 
-    /// Moves the datasets below a container's own to those of another one; a back end without such
-    /// datasets has nothing to do.
-    fn hand_datasets(&self, _from: &str, _to: &str) -> Result<()> {
+    /// Makes new data that get the snapshots of a container when they take its place
+    /// ([`Storage::replace`]), which has the snapshot `name` of what it has now and none after it.
+    /// `populate` fills them as with [`Storage::create`].
+    fn create_successor(
+        &self,
+        _id: &str,
+        _name: &str,
+        _to: &str,
+        _populate: Populate<'_>,
+    ) -> Result<()> {
+        Err(Error::Unsupported(
+            "only pools of ZFS keep old files as snapshots",
+        ))
+    }
+
+    /// Moves what outlasts a container's data to those that take their place; a back end without
+    /// such things has nothing to do.
+    fn hand_over(&self, _from: &str, _to: &str) -> Result<()> {
         Ok(())
     }
 
@@ -455,10 +473,24 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
         Err(NO_STREAMS)
     }
 
-    /// Makes what was received of somebody else like any other new data: there are no snapshots,
-    /// and a dataset holds a root directory and nothing beside it. What has none is refused.
-    fn settle(&self, _id: &str) -> Result<()> {
-        Ok(())
+    /// Writes one stream of all snapshots of a dataset after `from` up to `to`, as
+    /// [`Storage::send`] one of what changed between the two.
+    fn send_all(
+        &self,
+        _id: &str,
+        _dataset: &str,
+        (_from, _to): (&str, &str),
+        _form: Form,
+        _out: BorrowedFd<'_>,
+    ) -> Result<()> {
+        Err(NO_STREAMS)
+    }
+
+    /// Makes what was received of somebody else like any other new data: there are no snapshots but
+    /// those of users, if they come along, and a dataset holds a root directory and nothing beside
+    /// it. What has none is refused; snapshots that hold something else are destroyed: their names.
+    fn settle(&self, _id: &str, _along: Along) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 
     /// What keeps the pool from answering right now; told at once.

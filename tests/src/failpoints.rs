@@ -122,6 +122,9 @@ pub const REINSTALL: &[&str] = &[
     "store.rename",
     "store.sync-dir",
 ];
+/// Of one that keeps the old files as a snapshot, on a pool of ZFS: `tests/tests/vm/power.rs` walks
+/// through them.
+pub const SUCCESSION: &[&str] = &["storage.promoted"];
 /// Of moves between pools of ZFS, which are tested on a host that has it.
 pub const STREAMS: &[&str] = &["move.base"];
 /// Of a pool that is made.

@@ -4,13 +4,13 @@
 //! The configuration says so for as long as it does. The data count as new for all that time, so
 //! that they go with whatever becomes of the container; its own are not touched.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use osctl_api::copies as api;
 use osctl_api::names::Name;
 
-use super::config::{Booted, Config, Distribution};
+use super::config::{Booted, Config};
 use super::copy::Audience;
 use super::mount::{Found, Mount, Source, Time};
 use super::plan::Mode;
@@ -19,9 +19,8 @@ use super::{Container, blocking, reinstall};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
-use crate::image;
 use crate::pool::Pool;
-use crate::storage::{self, Watch};
+use crate::storage;
 
 impl Config {
     /// Names of data that are its own beside those of its id: what it runs from, and what takes
@@ -32,16 +31,20 @@ impl Config {
         booted.into_iter().chain(replacement)
     }
 
+    /// Whether it runs from an image.
+    pub fn runs_image(&self) -> bool {
+        self.booted.as_ref().is_some_and(|b| b.image.is_some())
+    }
+
     /// What holds while it runs, which is not the same as what is kept while it runs from an image:
     /// that has a system of its own, with the container's network, limits and devices.
     pub(super) fn in_force(&self) -> Config {
         let mut config = self.clone();
-        let Some(booted) = self.booted.as_ref().filter(|booted| booted.is_image()) else {
+        let image = self.booted.as_ref().and_then(|b| b.image.as_ref());
+        let Some(system) = image else {
             return config;
         };
-        config.distribution.clone_from(&booted.distribution);
-        config.version.clone_from(&booted.version);
-        config.arch.clone_from(&booted.arch);
+        system.apply(&mut config);
         config.init_cmd.clear();
         config.mounts.clear();
         config
@@ -59,8 +62,7 @@ impl Container {
 
     /// Whether it runs from an image.
     pub(super) fn runs_image(&self) -> bool {
-        let config = self.config();
-        config.booted.as_ref().is_some_and(Booted::is_image)
+        self.config().runs_image()
     }
 
     /// Starts it from an image, once.
@@ -87,49 +89,26 @@ impl Container {
         let gate = pool.enter()?;
         let booted = {
             let (this, pool) = (Arc::clone(self), Arc::clone(&pool));
-            blocking(move || this.make_boot(&pool, &path, &params, (&limits, &audience))).await?
+            blocking(move || {
+                let image = reinstall::Image {
+                    path: &path,
+                    said: [&params.distribution, &params.version, &params.arch],
+                    otherwise: ["other", "unknown", std::env::consts::ARCH],
+                    limits: &limits,
+                    audience: &audience,
+                };
+                let (data, system) = this.make_of_image(&pool, &image, None)?;
+                Ok(Booted {
+                    data,
+                    own_at: params.mount_root_dataset.clone(),
+                    image: Some(system),
+                })
+            })
+            .await?
         };
         self.note_boot(&pool, booted).await?;
         drop(gate);
         self.start_noted(Mode::Boot, &hold).await
-    }
-
-    fn make_boot(
-        &self,
-        pool: &Pool,
-        path: &Path,
-        params: &api::Boot,
-        (limits, audience): (&image::Limits, &Audience),
-    ) -> Result<Booted, Error> {
-        let data = storage::fresh_id(self.id.as_str());
-        let cancelled = || audience.cancel.is_cancelled();
-        let tell = audience.progress.by_mebibytes("unpacking the image");
-        let watch = Watch::new(&cancelled, &tell);
-        let storage = pool.storage.as_ref();
-        let made = image::create_from(storage, pool.images.as_ref(), &data, path, limits, watch);
-        let facts = made
-            .map_err(|e| Error::invalid_with(format!("cannot use image {}", path.display()), e))?;
-        let choose = |said: &Option<String>, found: Option<String>, default: &str| {
-            said.clone().or(found).unwrap_or_else(|| default.to_owned())
-        };
-        let distribution = Distribution::checked(
-            choose(&params.distribution, facts.distribution, "other"),
-            choose(&params.version, facts.version, "unknown"),
-            choose(&params.arch, facts.arch, std::env::consts::ARCH),
-        )
-        .and_then(|distribution| {
-            self.keep_quota(pool, &data)?;
-            Ok(distribution)
-        })
-        .inspect_err(|_| drop(reinstall::discard(pool, &data)))?;
-        Ok(Booted {
-            data,
-            distribution: distribution.name,
-            version: distribution.version,
-            arch: distribution.arch,
-            own_at: params.mount_root_dataset.clone(),
-            image: true,
-        })
     }
 
     /// Makes the copy that an impermanent container runs from.
@@ -155,11 +134,8 @@ impl Container {
         .await?;
         let booted = Booted {
             data,
-            distribution: config.distribution.clone(),
-            version: config.version.clone(),
-            arch: config.arch.clone(),
             own_at: None,
-            image: false,
+            image: None,
         };
         self.note_boot(pool, booted).await
     }
@@ -192,21 +168,12 @@ impl Container {
         let place = Arc::clone(&pool);
         blocking(move || reinstall::discard(&place, &booted.data)).await?;
         failpoint!("boot.ended");
-        let _saving = self.saving.lock().await;
-        let (id, kept) = (self.id.clone(), {
-            let mut config = (*self.config()).clone();
-            config.booted = None;
-            Arc::new(config)
-        });
         // Also while its pool is being exported, which keeps others from changing it.
-        let generation = self.seen.lock().generation + 1;
-        let (place, after) = (Arc::clone(&pool), Arc::clone(&kept));
-        blocking(move || place.save_container(&id, &after, generation)).await?;
-        {
-            let mut seen = self.seen.lock();
-            seen.generation = generation;
-            seen.config = kept;
-        }
+        self.save_changed(&pool, |config| {
+            config.booted = None;
+            Ok(())
+        })
+        .await?;
         pool.empty_trash();
         Ok(())
     }

@@ -115,29 +115,17 @@ pub struct Config {
     pub booted: Option<Booted>,
 }
 
-/// Data that a container runs from for one run, and what runs in them.
+/// Data that a container runs from for one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Booted {
     /// By which name the pool's storage knows them.
     pub data: String,
-    /// Distribution.
-    pub distribution: String,
-    /// Version of the distribution.
-    pub version: String,
-    /// Architecture.
-    pub arch: String,
     /// Where the container's own data are mounted in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_at: Option<Mountpoint>,
-    /// Of an image, not a copy of its own.
-    pub image: bool,
-}
-
-impl Booted {
-    /// Whether they are of an image.
-    pub fn is_image(&self) -> bool {
-        self.image
-    }
+    /// What runs in them when they are of an image, not a copy of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Distribution>,
 }
 
 /// Data that take the place of a container's, and what runs in them.
@@ -145,20 +133,15 @@ impl Booted {
 pub struct Replacement {
     /// By which name the pool's storage knows them.
     pub data: String,
-    /// Distribution.
-    pub distribution: String,
-    /// Version of the distribution.
-    pub version: String,
-    /// Architecture.
-    pub arch: String,
+    /// What runs in them.
+    #[serde(flatten)]
+    pub system: Distribution,
 }
 
 impl Replacement {
     /// Notes that they are in place.
     pub fn apply(&self, config: &mut Config) {
-        config.distribution.clone_from(&self.distribution);
-        config.version.clone_from(&self.version);
-        config.arch.clone_from(&self.arch);
+        self.system.apply(config);
         config.replacement = None;
     }
 }
@@ -425,9 +408,10 @@ impl Config {
 }
 
 /// What runs in a container, complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Distribution {
     /// Name, such as `debian`.
+    #[serde(rename = "distribution")]
     pub name: String,
     /// Version, such as `trixie`.
     pub version: String,
@@ -446,6 +430,13 @@ impl Distribution {
             version: checked::word("version", version)?,
             arch: checked::word("architecture", arch)?,
         })
+    }
+
+    /// Notes that it is what runs in a container.
+    pub fn apply(&self, config: &mut Config) {
+        config.distribution.clone_from(&self.name);
+        config.version.clone_from(&self.version);
+        config.arch.clone_from(&self.arch);
     }
 }
 

@@ -4,6 +4,7 @@
 //! copied live; where there are snapshots, it is started as soon as there is one. That it is to be
 //! started again is noted first, so that the next daemon does it when this one dies.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Seek;
 use std::os::fd::BorrowedFd;
@@ -17,7 +18,7 @@ use super::config::Config;
 use super::copy::Audience;
 use super::interruption::USUAL;
 use super::pipes::{Outgoing, draft, is_pipe};
-use super::portable::{Quotas, container_yml, group_yml, user_yml};
+use super::portable::{DataFacts, container_yml, group_yml, user_yml};
 use super::verdict::Request;
 use super::{Container, blocking};
 use crate::error::Error;
@@ -166,7 +167,8 @@ impl Container {
     ) -> Result<Vec<String>, Error> {
         let packed = match &packing.snapshot {
             Some(snapshot) if packing.format == api::Format::Zfs => {
-                self.pack_streams(pool, (below, snapshot), pack, out, watch)
+                let of = (below, snapshot.as_str(), packing.params.snapshots);
+                self.pack_streams(pool, of, pack, out, watch)
             }
             snapshot => {
                 let root = self.root_of(pool, snapshot.as_deref())?;
@@ -196,11 +198,17 @@ impl Container {
             )
             .hint("export it with --format zfs"));
         }
+        if packing.params.snapshots && packing.format == api::Format::Tar {
+            return Err(
+                Error::unsupported("an archive of format tar has no room for snapshots")
+                    .hint("export the container with --format zfs, or without its snapshots"),
+            );
+        }
         let hooks = match packing.params.no_hooks {
             true => Vec::new(),
             false => pool.read_hooks(&self.id)?,
         };
-        let described = Described::new(self, pool, &config)?;
+        let described = Described::new(self, pool, &config, &packing.params)?;
         let (cancelled, tell) = (
             || audience.cancel.is_cancelled(),
             audience.progress.by_mebibytes("packing its files"),
@@ -230,23 +238,47 @@ impl Container {
     fn pack_streams(
         &self,
         pool: &Pool,
-        (datasets, snapshot): (&[String], &str),
+        (datasets, snapshot, with_snapshots): (&[String], &str, bool),
         pack: &Pack<'_>,
         out: &mut File,
         watch: Watch<'_>,
     ) -> image::Result<Vec<String>> {
+        let failed = image::Error::Storage;
+        let (storage, id) = (pool.storage.as_ref(), self.id.as_str());
+        let all = storage.snapshots(id).map_err(failed)?;
+        let (temporary, of_user): (Vec<_>, Vec<_>) = all.iter().partition(|s| s.is_temporary());
+        let mut temporary: Vec<String> = temporary.iter().map(|s| s.name.clone()).collect();
+        if !with_snapshots {
+            temporary = vec![snapshot.to_owned()];
+        }
         // What is not compressed here is sent as it is on the disk, where it may be compressed.
         let form = match pack.compression {
             Compression::None => Form::Compact,
             _ => Form::Plain,
         };
-        let send = |dataset: &str, out: BorrowedFd<'_>| {
-            let storage = pool.storage.as_ref();
-            storage.send(self.id.as_str(), dataset, None, snapshot, form, out)
+        // The first snapshot of a dataset, which is not younger than that.
+        let first = |dataset: &str| {
+            let mut names = of_user.iter().map(|s| s.name.as_str());
+            let has = |name: &str| storage.send_size(id, dataset, None, name, form).is_ok();
+            let found = with_snapshots.then(|| names.find(|name| has(name)));
+            found.flatten().unwrap_or(snapshot)
+        };
+        let root = String::new();
+        let of = |dataset: &String| (dataset.clone(), first(dataset));
+        let firsts: BTreeMap<String, &str> = [&root].into_iter().chain(datasets).map(of).collect();
+        let changed = firsts.iter().filter(|(_, first)| **first != snapshot);
+        let changed: Vec<String> = changed.map(|(dataset, _)| dataset.clone()).collect();
+        let send = |dataset: &str, part: image::Part, out: BorrowedFd<'_>| {
+            let first = firsts.get(dataset).copied().unwrap_or(snapshot);
+            match part {
+                image::Part::Base => storage.send(id, dataset, None, first, form, out),
+                image::Part::Changes => storage.send_all(id, dataset, (first, snapshot), form, out),
+            }
         };
         let sent = image::Sent {
             datasets,
-            snapshot,
+            changed: &changed,
+            temporary: &temporary,
             send: &send,
         };
         image::pack_streams(&sent, pack, out, watch)?;
@@ -255,27 +287,31 @@ impl Container {
 }
 
 impl Container {
-    fn quotas(&self, pool: &Pool) -> Result<Quotas, Error> {
+    fn data_facts(&self, pool: &Pool, with_snapshots: bool) -> Result<DataFacts, Error> {
         let failed = |e| {
-            let cannot = format!("cannot read the quota of container {}", self.label());
+            let cannot = format!("cannot look at the data of container {}", self.label());
             Error::backend(cannot, e)
         };
         let id = self.id.as_str();
+        let mut facts = DataFacts::default();
         if pool.storage.backend() != "zfs" {
             let space = pool.storage.space().map_err(failed)?;
-            let own = space.get(id).and_then(|space| space.quota);
-            return Ok(Quotas {
-                own,
-                ..Quotas::default()
-            });
+            facts.quota = space.get(id).and_then(|space| space.quota);
+            return Ok(facts);
         }
         let mut all = pool.storage.dataset_space(id).map_err(failed)?;
-        let own = all.remove("").and_then(|space| space.quota);
+        facts.quota = all.remove("").and_then(|space| space.quota);
         let datasets = all.into_iter();
-        Ok(Quotas {
-            own,
-            datasets: datasets.filter_map(|(n, s)| Some((n, s.quota?))).collect(),
-        })
+        facts.dataset_quotas = datasets.filter_map(|(n, s)| Some((n, s.quota?))).collect();
+        if with_snapshots {
+            for snapshot in pool.storage.snapshots(id).map_err(failed)? {
+                if let Some(part) = snapshot.schedule {
+                    let of_part = facts.scheduled.entry(part).or_default();
+                    of_part.push(snapshot.name);
+                }
+            }
+        }
+        Ok(facts)
     }
 }
 
@@ -314,8 +350,13 @@ struct Described {
 }
 
 impl Described {
-    fn new(container: &Container, pool: &Pool, config: &Config) -> Result<Described, Error> {
-        let quotas = container.quotas(pool)?;
+    fn new(
+        container: &Container,
+        pool: &Pool,
+        config: &Config,
+        params: &api::Export,
+    ) -> Result<Described, Error> {
+        let data = container.data_facts(pool, params.snapshots)?;
         let user = pool.user(&config.user).ok_or_else(|| {
             Error::state(format!("user {}:{} is missing", pool.name, config.user))
         })?;
@@ -323,7 +364,7 @@ impl Described {
             facts: image::Facts::default(),
             user: user_yml(user.maps(), user.is_standalone(), &user.info(pool).attrs)?,
             group: group_yml(&pool.group_attrs(&config.group))?,
-            container: container_yml(config, &quotas)?,
+            container: container_yml(config, &data)?,
         })
     }
 

@@ -26,7 +26,7 @@ use crate::failpoint;
 use crate::group::{self, Parents};
 use crate::image::{self, Image};
 use crate::pool::Pool;
-use crate::storage;
+use crate::storage::{self, Along};
 use crate::user;
 
 /// What is made of an archive.
@@ -38,6 +38,8 @@ pub(super) struct Plan {
     new_group: bool,
     pub(super) loaded: Loaded,
     pub(super) head: Image,
+    /// Which snapshots it keeps.
+    pub(super) along: Along,
 }
 
 impl Plan {
@@ -211,6 +213,10 @@ fn plan_import(pool: &Pool, params: &api::Import, head: Image) -> Result<Plan, E
         new_group,
         loaded,
         head,
+        along: match params.without_snapshots {
+            true => Along::Nothing,
+            false => Along::Snapshots,
+        },
     })
 }
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::failpoint;
 use crate::image::{self, Limits};
 use crate::pool::Pool;
-use crate::storage::{self, Watch};
+use crate::storage::{self, Along, Watch};
 
 /// Where the files come from.
 pub(super) struct Source {
@@ -68,7 +68,7 @@ fn keep(
     plan: &Plan,
     warnings: &mut Vec<String>,
 ) -> Result<(), Error> {
-    for (dataset, bytes) in &plan.loaded.quotas.datasets {
+    for (dataset, bytes) in &plan.loaded.data.dataset_quotas {
         let set = pool
             .storage
             .set_dataset_quota(id.as_str(), dataset, Some(*bytes));
@@ -76,8 +76,8 @@ fn keep(
     }
     match plan
         .loaded
-        .quotas
-        .own
+        .data
+        .quota
         .map(|bytes| quota(pool, id, Some(bytes)))
     {
         Some(Err(e)) if e.code() == osctl_api::Code::Unsupported => warnings.push(e.chain()),
@@ -138,15 +138,26 @@ fn receive(
         failpoint!("import.stream");
         Ok(())
     };
+    let mut warnings = Vec::new();
     let made = image::unpack_streams(file, Some(total), &source.limits, watch, &take)
         .map_err(bad_archive)
         .and_then(|image| {
             let same = plan.check(&image);
             same.map_err(|why| Error::invalid(why.to_owned()))?;
-            storage.settle(id).map_err(|e| bad_archive(e.into()))
+            let odd = storage.settle(id, plan.along);
+            for name in odd.map_err(|e| bad_archive(e.into()))? {
+                warnings.push(format!(
+                    "left out snapshot {name}, which holds what no snapshot of a container does"
+                ));
+            }
+            let scheduled = plan.loaded.data.scheduled.iter();
+            let mut scheduled = scheduled.filter(|_| plan.along == Along::Snapshots);
+            let noted =
+                scheduled.try_for_each(|(part, names)| storage.note_schedule(id, names, part));
+            noted.map_err(|e| bad_archive(e.into()))
         });
     if made.is_err() && storage.exists(id).unwrap_or(true) {
         discard(pool, &plan.id);
     }
-    made.map(|()| Vec::new())
+    made.map(|()| warnings)
 }

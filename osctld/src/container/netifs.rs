@@ -11,7 +11,7 @@ use std::sync::Arc;
 use osctl_api::net::IfName;
 use osctl_runtime::spec::FileOp;
 
-use super::config::{Booted, Config};
+use super::config::Config;
 use super::net_state::{Count, NetState, Seen};
 use super::plan::Mode;
 use super::{Container, blocking, netif};
@@ -130,7 +130,7 @@ impl Container {
     ) -> Result<guest::Plan, Error> {
         let mut state = pool.load_net_state(&self.id)?;
         // An image that it runs from has none of what was written into its own files.
-        let of_image = config.booted.as_ref().is_some_and(Booted::is_image);
+        let of_image = config.runs_image();
         if of_image {
             state.value.files.clear();
         }

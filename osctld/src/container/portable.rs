@@ -9,4 +9,4 @@ mod yml;
 mod tests;
 
 pub use load::{Given, Loaded, load_container, load_user};
-pub use save::{Quotas, container_yml, group_yml, user_yml};
+pub use save::{DataFacts, container_yml, group_yml, user_yml};

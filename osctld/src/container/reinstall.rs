@@ -1,7 +1,8 @@
 //! Putting a new root file system in the place of a container's.
 //!
-//! The new data are made beside the old ones, as those of a new container. Then the configuration
-//! says that they take their place, which is finished whatever happens after that.
+//! The new data are made beside the old ones, as those of a new container, or as their successor,
+//! which keeps their snapshots. Then the configuration says that they take their place, which is
+//! finished whatever happens after that.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +13,24 @@ use osctl_api::names::Name;
 use super::config::{Config, Distribution, Replacement};
 use super::copy::Audience;
 use super::verdict::Request;
-use super::{Container, blocking};
+use super::{Container, blocking, schedule, snapshots};
 use crate::error::Error;
+use crate::events::Change;
 use crate::failpoint;
 use crate::image;
 use crate::pool::Pool;
 use crate::storage::{self, Watch};
+
+/// An image to make data from.
+pub(super) struct Image<'a> {
+    pub(super) path: &'a Path,
+    /// Distribution, version and architecture, as far as somebody said what they are.
+    pub(super) said: [&'a Option<String>; 3],
+    /// What they are when the image does not tell either.
+    pub(super) otherwise: [&'a str; 3],
+    pub(super) limits: &'a image::Limits,
+    pub(super) audience: &'a Audience,
+}
 
 impl Container {
     /// Puts a new root file system in the place of its own.
@@ -40,11 +53,21 @@ impl Container {
         let (daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
         let limits = daemon.config.image.limits();
+        // The only one that is made after the others.
+        let snapshot = params.snapshot.then(|| self.snapshot_name(&params));
         let replacement = {
-            let (this, pool, params) = (Arc::clone(self), Arc::clone(&pool), params.clone());
+            let (this, pool, kept) = (Arc::clone(self), Arc::clone(&pool), snapshot.clone());
             blocking(move || {
                 this.check_snapshots(&pool, &params)?;
-                this.make_replacement(&pool, &path, &params, (&limits, &audience))
+                let config = this.config();
+                let image = Image {
+                    path: &path,
+                    said: [&params.distribution, &params.version, &params.arch],
+                    otherwise: [&config.distribution, &config.version, &config.arch],
+                    limits: &limits,
+                    audience: &audience,
+                };
+                this.make_replacement(&pool, &image, kept.as_deref())
             })
             .await?
         };
@@ -55,8 +78,13 @@ impl Container {
             Ok(())
         });
         if let Err(error) = noted.await {
-            let pool = Arc::clone(&pool);
-            let _ = blocking(move || discard(&pool, &data)).await;
+            let (this, pool) = (Arc::clone(self), Arc::clone(&pool));
+            let undone = blocking(move || {
+                discard(&pool, &data)?;
+                this.forget_old(&pool, snapshot.as_deref());
+                Ok(())
+            });
+            let _ = undone.await;
             return Err(error);
         }
         failpoint!("reinstall.marked");
@@ -74,18 +102,35 @@ impl Container {
             Ok(())
         });
         done.await?;
+        if let Some(name) = snapshot {
+            self.tell_snapshot(&name, Change::Add);
+        }
         pool.empty_trash();
         Ok(())
     }
 
+    fn snapshot_name(&self, params: &api::Reinstall) -> String {
+        let named = params.snapshot_name.clone().map(String::from);
+        named.unwrap_or_else(|| schedule::time(snapshots::now()))
+    }
+
     fn check_snapshots(&self, pool: &Pool, params: &api::Reinstall) -> Result<(), Error> {
-        let snapshots = pool.storage.snapshots(self.id.as_str());
-        let snapshots = snapshots.map_err(|e| Error::backend("cannot list its snapshots", e))?;
-        let names: Vec<&str> = snapshots
-            .iter()
-            .filter(|s| !s.is_temporary())
-            .map(|s| s.name.as_str())
-            .collect();
+        let all = pool.storage.snapshots(self.id.as_str());
+        let all = all.map_err(|e| Error::backend("cannot list its snapshots", e))?;
+        let of_user = all.iter().filter(|s| !s.is_temporary());
+        let names: Vec<&str> = of_user.clone().map(|s| s.name.as_str()).collect();
+        if params.snapshot {
+            let mounted = of_user.clone().find(|s| s.mounted.is_some());
+            return match mounted {
+                None => Ok(()),
+                Some(s) => Err(Error::state(format!(
+                    "snapshot {} of container {} is mounted",
+                    s.name,
+                    self.label()
+                ))
+                .hint("take it out of the file tree with `osctl ct snapshot umount`")),
+            };
+        }
         if params.remove_snapshots || names.is_empty() {
             return Ok(());
         }
@@ -94,50 +139,83 @@ impl Container {
             self.label(),
             names.join(", ")
         ))
-        .hint("delete them, or use --remove-snapshots"))
+        .hint("keep them and the old files with --snapshot, or use --remove-snapshots"))
     }
 
+    /// Makes the new data; `kept` is the snapshot that the old ones become.
     fn make_replacement(
         &self,
         pool: &Pool,
-        path: &Path,
-        params: &api::Reinstall,
-        (limits, audience): (&image::Limits, &Audience),
+        image: &Image<'_>,
+        kept: Option<&str>,
     ) -> Result<Replacement, Error> {
-        let data = storage::fresh_id(self.id.as_str());
-        let cancelled = || audience.cancel.is_cancelled();
-        let tell = audience.progress.by_mebibytes("unpacking the image");
+        if let Some(name) = kept {
+            let made = pool.storage.snapshot(self.id.as_str(), name, None);
+            let cannot = format!("cannot make snapshot {name} of container {}", self.label());
+            made.map_err(snapshots::failed(cannot))?;
+            let progress = &image.audience.progress;
+            progress.say(format!("its old files are in snapshot {name}"));
+        }
+        match self.make_of_image(pool, image, kept) {
+            Ok((data, system)) => Ok(Replacement { data, system }),
+            Err(e) => {
+                self.forget_old(pool, kept);
+                Err(e)
+            }
+        }
+    }
+
+    /// Destroys a snapshot that was made in vain.
+    fn forget_old(&self, pool: &Pool, name: Option<&str>) {
+        let Some(name) = name else { return };
+        // What was cloned of it goes first.
+        let emptied = pool.storage.empty_trash(u64::MAX);
+        let gone = emptied.and_then(|_| pool.storage.destroy_snapshot(self.id.as_str(), name));
+        if let Err(e) = gone {
+            let why = crate::error::chain(&e);
+            tracing::warn!(id = %self.id, name, %why, "a snapshot that was made in vain stays");
+        }
+    }
+
+    /// Makes new data from an image, with the quota of its own: what they are called, and what runs
+    /// in them. With `kept`, they are the successor of its own in that snapshot.
+    pub(super) fn make_of_image(
+        &self,
+        pool: &Pool,
+        image: &Image<'_>,
+        kept: Option<&str>,
+    ) -> Result<(String, Distribution), Error> {
+        let (data, path) = (storage::fresh_id(self.id.as_str()), image.path);
+        let cancelled = || image.audience.cancel.is_cancelled();
+        let tell = image.audience.progress.by_mebibytes("unpacking the image");
         let watch = Watch::new(&cancelled, &tell);
         let storage = pool.storage.as_ref();
-        let made = image::create_from(storage, pool.images.as_ref(), &data, path, limits, watch);
+        let made = match kept {
+            None => {
+                let cache = pool.images.as_ref();
+                image::create_from(storage, cache, &data, path, image.limits, watch)
+            }
+            Some(name) => {
+                image::unpack_by(storage.path(), path, image.limits, watch, &mut |populate| {
+                    storage.create_successor(self.id.as_str(), name, &data, populate)
+                })
+            }
+        };
         let facts = made
             .map_err(|e| Error::invalid_with(format!("cannot use image {}", path.display()), e))?;
-        let config = self.config();
-        let choose = |said: &Option<String>, found: Option<String>, now: &String| {
-            said.clone().or(found).unwrap_or_else(|| now.clone())
-        };
-        let finished = Distribution::checked(
-            choose(
-                &params.distribution,
-                facts.distribution,
-                &config.distribution,
-            ),
-            choose(&params.version, facts.version, &config.version),
-            choose(&params.arch, facts.arch, &config.arch),
-        )
-        .and_then(|distribution| {
-            self.keep_quota(pool, &data)?;
-            Ok(Replacement {
-                data: data.clone(),
-                distribution: distribution.name,
-                version: distribution.version,
-                arch: distribution.arch,
-            })
+        let found = [facts.distribution, facts.version, facts.arch];
+        let [name, version, arch] = [0, 1, 2].map(|i| {
+            let said = image.said[i].clone().or_else(|| found[i].clone());
+            said.unwrap_or_else(|| image.otherwise[i].to_owned())
         });
-        if finished.is_err() {
-            discard(pool, &data)?;
-        }
-        finished
+        let system = Distribution::checked(name, version, arch)
+            .and_then(|system| self.keep_quota(pool, &data).map(|()| system));
+        system
+            .map(|system| (data.clone(), system))
+            .inspect_err(|_| {
+                // The first error is the one that counts; should this fail, the next start does it.
+                let _ = discard(pool, &data);
+            })
     }
 
     /// Gives other data the bound of its own.

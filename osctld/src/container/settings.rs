@@ -100,6 +100,15 @@ impl Container {
     ) -> Result<(Arc<Config>, Arc<Config>), Error> {
         let (_daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
+        self.save_changed(&pool, change).await
+    }
+
+    /// As [`Container::reconfigure`], whatever becomes of the pool.
+    pub(super) async fn save_changed(
+        &self,
+        pool: &Arc<Pool>,
+        change: impl FnOnce(&mut Config) -> Result<(), Error>,
+    ) -> Result<(Arc<Config>, Arc<Config>), Error> {
         let _saving = self.saving.lock().await;
         let before = self.config();
         let mut config = (*before).clone();
@@ -110,7 +119,7 @@ impl Container {
         }
         let generation = self.seen.lock().generation + 1;
         let after = Arc::new(config);
-        let (id, kept) = (self.id.clone(), Arc::clone(&after));
+        let (id, kept, pool) = (self.id.clone(), Arc::clone(&after), Arc::clone(pool));
         blocking(move || pool.save_container(&id, &kept, generation)).await?;
         let mut seen = self.seen.lock();
         seen.generation = generation;

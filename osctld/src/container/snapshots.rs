@@ -44,7 +44,7 @@ fn has_snapshots(pool: &Pool) -> bool {
     pool.storage.backend() == "zfs"
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
@@ -73,7 +73,7 @@ impl Container {
         blocking(move || work(&pool, id.as_str()).map_err(failed(cannot))).await
     }
 
-    fn tell_snapshot(&self, name: &str, change: Change) {
+    pub(super) fn tell_snapshot(&self, name: &str, change: Change) {
         if let Some(daemon) = self.daemon.upgrade() {
             let id = format!("{}@{name}", self.id);
             daemon.events.db("snapshot", &self.pool, id, change);

@@ -2,17 +2,15 @@
 //! is decided here; what is in them, by whoever receives them.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::archive::{Opened, names};
 use super::extract::relative;
 use super::member::{Kind, Member};
-use super::source::{Paced, decompress, drain, read_error};
+use super::source::{decompress, drain, read_error};
 use super::{Error, Image, Limits, Result};
-use crate::storage::{self, Watch};
-
-const PORTION: usize = 256 << 10;
+use crate::storage::{self, Broken, Watch, relay};
 
 /// Receives a stream into the dataset of a name relative to the container's own, which is empty; to
 /// its end and no further.
@@ -20,10 +18,10 @@ pub type Receive<'a> = &'a (dyn Fn(&str, BorrowedFd<'_>) -> storage::Result<()> 
 
 /// Which of a dataset's streams one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+pub enum Part {
     /// All of it, at a moment.
     Base,
-    /// What has changed since.
+    /// What has changed since, with all snapshots.
     Changes,
 }
 
@@ -49,7 +47,7 @@ pub fn unpack_streams(
         if member.kind != Kind::Dir {
             let (dataset, part) = place(&member)?;
             expect(&member, &metadata.datasets, &seen, (&dataset, part))?;
-            left = hand_on(&mut opened, &member, &dataset, left, receive)?;
+            left = hand_on(&mut opened, &member, &dataset, left, (watch, receive))?;
             seen.insert((dataset, part));
         }
         next = opened.next_data()?;
@@ -116,49 +114,30 @@ fn hand_on(
     member: &Member,
     dataset: &str,
     left: u64,
-    receive: Receive<'_>,
+    (watch, receive): (Watch<'_>, Receive<'_>),
 ) -> Result<u64> {
     let failed = |e: io::Error| Error::write(dataset, e);
-    let mut input = Paced::new(decompress(&mut opened.members, left)?, opened.watch);
-    let (from, to) = io::pipe().map_err(failed)?;
-    let (pumped, received) = std::thread::scope(|scope| {
+    let mut input = decompress(&mut opened.members, left)?;
+    let (from, mut to) = io::pipe().map_err(failed)?;
+    let (relayed, received) = std::thread::scope(|scope| {
         // Its end is closed with the thread, so that it is no use to go on when it has failed.
         let receiver = scope.spawn(move || receive(dataset, from.as_fd()));
-        let pumped = pump(&mut input, to);
-        (pumped, receiver.join())
+        let relayed = relay(&mut *input, &mut to, watch, &mut |_| {});
+        drop(to);
+        (relayed, receiver.join())
     });
     let received = received.map_err(|_| failed(io::Error::other("its thread failed")))?;
-    match pumped {
-        Err(Pumped::Input(e)) => Err(read_error(e)),
-        Err(Pumped::Output(e)) if e.kind() != io::ErrorKind::BrokenPipe => Err(failed(e)),
-        Err(Pumped::Output(_)) => {
+    match relayed {
+        Err(Broken::Cancelled) => Err(Error::Cancelled),
+        Err(Broken::Read(e)) => Err(read_error(e)),
+        Err(Broken::Write(e)) if e.kind() != io::ErrorKind::BrokenPipe => Err(failed(e)),
+        Err(Broken::Write(_)) => {
             received.map_err(Error::Storage)?;
             Err(Error::member(&member.path, "goes on after its stream"))
         }
         Ok(bytes) => {
             received.map_err(Error::Storage)?;
             Ok(left.saturating_sub(bytes))
-        }
-    }
-}
-
-enum Pumped {
-    Input(io::Error),
-    Output(io::Error),
-}
-
-fn pump(input: &mut dyn Read, mut to: io::PipeWriter) -> std::result::Result<u64, Pumped> {
-    let mut buffer = vec![0; PORTION];
-    let mut done = 0;
-    loop {
-        match input.read(&mut buffer) {
-            Ok(0) => return Ok(done),
-            Ok(n) => {
-                to.write_all(&buffer[..n]).map_err(Pumped::Output)?;
-                done += n as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Pumped::Input(e)),
         }
     }
 }

@@ -5,13 +5,10 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsFd;
 
-use super::{Error, Form, Result, Storage, Watch, copy_tree, unique};
-
-/// Bytes between two looks at the cancellation flag.
-const PORTION: usize = 1 << 20;
+use super::{Broken, Error, Form, Result, Storage, Watch, copy_tree, relay, unique};
 
 /// Which snapshots travel along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +45,8 @@ struct Meter<'a> {
 }
 
 impl Meter<'_> {
-    fn add(&self, bytes: usize) {
-        let done = self.done.get().saturating_add(bytes as u64);
+    fn add(&self, bytes: u64) {
+        let done = self.done.get().saturating_add(bytes);
         self.done.set(done);
         // The total is an estimate.
         self.watch.progress(done, Some(self.total.max(done)));
@@ -216,37 +213,22 @@ impl Transfer<'_> {
             });
             let receiver =
                 scope.spawn(move || target.receive(new, dataset, receiving.as_fd()).map(drop));
-            let relayed = relay(sent, received, meter);
+            let relayed = {
+                // Both ends are closed after that.
+                let (mut sent, mut received) = (sent, received);
+                relay(&mut sent, &mut received, meter.watch, &mut |n| meter.add(n))
+            };
             let panicked = |_| Err(Error::io("send", id, "its thread failed"));
             let sent = sender.join().unwrap_or_else(panicked);
             let received = receiver.join().unwrap_or_else(panicked);
             match relayed {
-                Err(Error::Cancelled) => Err(Error::Cancelled),
+                Err(Broken::Cancelled) => Err(Error::Cancelled),
                 // A stream that ends early is the sender's doing.
-                Ok(()) => sent.and(received),
-                Err(e) => received.and(Err(e)),
+                Ok(_) => sent.and(received),
+                Err(Broken::Read(e) | Broken::Write(e)) => {
+                    received.and(Err(Error::io("hand on", "a stream", e)))
+                }
             }
         })
-    }
-}
-
-/// Hands a stream on to its end. Both ends are closed after that.
-fn relay(mut from: io::PipeReader, mut to: io::PipeWriter, meter: &Meter<'_>) -> Result<()> {
-    let failed = |e| Error::io("hand on", "a stream", e);
-    let mut buffer = vec![0; PORTION];
-    loop {
-        if meter.watch.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let portion = meter.watch.portion(PORTION as u64) as usize;
-        let n = match from.read(&mut buffer[..portion]) {
-            Ok(0) => return Ok(()),
-            Ok(n) => n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(failed(e)),
-        };
-        to.write_all(&buffer[..n]).map_err(failed)?;
-        meter.add(n);
-        meter.watch.spend(n as u64);
     }
 }

@@ -31,6 +31,7 @@ mod settle;
 mod snapshots;
 mod state;
 mod streams;
+mod succession;
 mod trash;
 
 use std::collections::BTreeMap;
@@ -45,8 +46,8 @@ use self::mounts::Allow;
 use self::names::{Base, CT, gone};
 use super::datasets::ROOTFS;
 use super::{
-    Disk, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch, check_id,
-    text,
+    Along, Disk, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed, Watch,
+    check_id, text,
 };
 
 pub use keys::unlock;
@@ -137,8 +138,8 @@ impl ZfsStorage {
         let is_container = Path::new(relative).parent() == Some(Path::new(CT));
         let moved = match self.zfs()?.rename(&from, &self.base.trashed(what)) {
             // What changes its parent is counted anew, and is too much for a pool that is overfull
-            // already; another name is not.
-            Err(e) if e.is(Errno::ENOSPC) && is_container => {
+            // already; and a clone of what has a key of its own stays below that key's parent.
+            Err(e) if (e.is(Errno::ENOSPC) || e.is(Errno::EACCES)) && is_container => {
                 self.zfs()?.rename(&from, &self.base.below(&gone(what)))
             }
             moved => moved,
@@ -201,7 +202,18 @@ impl Storage for ZfsStorage {
         self.rename_container(from, to)
     }
 
-    fn hand_datasets(&self, from: &str, to: &str) -> Result<()> {
+    fn create_successor(
+        &self,
+        id: &str,
+        name: &str,
+        to: &str,
+        populate: Populate<'_>,
+    ) -> Result<()> {
+        self.make_successor((id, name), to, populate)
+    }
+
+    fn hand_over(&self, from: &str, to: &str) -> Result<()> {
+        self.move_snapshots(from, to)?;
         self.move_children(from, to)
     }
 
@@ -320,8 +332,19 @@ impl Storage for ZfsStorage {
         self.read_stream(id, dataset, input)
     }
 
-    fn settle(&self, id: &str) -> Result<()> {
-        self.settle_received(id)
+    fn send_all(
+        &self,
+        id: &str,
+        dataset: &str,
+        (from, to): (&str, &str),
+        form: Form,
+        out: BorrowedFd<'_>,
+    ) -> Result<()> {
+        self.write_streams((id, dataset), (from, to), form, out)
+    }
+
+    fn settle(&self, id: &str, along: Along) -> Result<Vec<String>> {
+        self.settle_received(id, along)
     }
 
     fn trouble(&self) -> Option<String> {

@@ -300,6 +300,99 @@ fn a_reinstalled_container_keeps_all_but_its_files() {
 }
 
 #[test]
+fn an_interrupted_reinstallation_is_not_for_the_garbage_collector() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    fs::write(ct.rootfs().join("old"), "").unwrap();
+    let image = host.path("fresh.tar");
+    Rootfs::minimal().file("fresh", 0o644, b"new").write(&image);
+    // Nothing gets into the trash, which is on another file system.
+    let trash = Mounted::new(host.pool_dir("tank").join("trash"));
+    let image = image.to_str().unwrap();
+    let refused = host.try_osctl(&["ct", "reinstall", "--from-archive", image, "web1"]);
+    assert!(!refused.status.success());
+    assert_eq!(ct.state(), State::Error);
+    let data = || {
+        let names = fs::read_dir(host.pool_dir("tank").join("ct"))
+            .unwrap()
+            .flatten();
+        names
+            .filter(|e| !e.file_name().as_encoded_bytes().starts_with(b"."))
+            .count()
+    };
+    assert_eq!(data(), 2);
+    assert_eq!(host.osctl(&["garbage-collector", "prune"]), "");
+    assert_eq!(data(), 2);
+    // Nor when the next daemon can't go on with it either.
+    host.kill_daemon();
+    host.start_daemon();
+    host.osctl(&["garbage-collector", "prune"]);
+    assert_eq!(data(), 2);
+    let listed = host.osctl(&["trash-bin", "ls", "-H"]);
+    assert_eq!(listed, "");
+    drop(trash);
+    host.kill_daemon();
+    host.start_daemon();
+    let has = |name: &str| ct.rootfs().join(name).exists();
+    assert!(has("fresh") && !has("old"));
+    ct.start();
+    ct.kill();
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn old_files_are_not_kept_as_a_snapshot_in_a_directory() {
+    let host = host!();
+    let ct = host.new_ct("web1");
+    fs::write(ct.rootfs().join("old"), "").unwrap();
+    let image = host.minimal();
+    let image = image.to_str().unwrap();
+    let words = [
+        "ct",
+        "reinstall",
+        "--snapshot",
+        "--from-archive",
+        image,
+        "web1",
+    ];
+    let refused = host.try_osctl(&words);
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && stderr.contains("no snapshots"),
+        "{stderr}"
+    );
+    assert!(ct.rootfs().join("old").exists());
+    let out = host.path("out.tar");
+    let words = ["ct", "export", "--snapshots", "web1", out.to_str().unwrap()];
+    let refused = host.try_osctl(&words);
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && stderr.contains("no room for snapshots"),
+        "{stderr}"
+    );
+    ct.delete();
+    host.assert_clean();
+}
+
+/// A file system of its own on a directory, for as long as it lives.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn new(path: std::path::PathBuf) -> Mounted {
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), &path, Some("tmpfs"), flags, None::<&str>).unwrap();
+        Mounted(path)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount(&self.0);
+    }
+}
+
+#[test]
 fn what_was_left_behind_is_collected() {
     let host = host!();
     let ct = host.new_ct("web1");

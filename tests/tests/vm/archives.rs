@@ -125,6 +125,196 @@ fn streams_go_out_and_come_back() {
     nothing_is_left(host);
 }
 
+#[test]
+fn snapshots_go_along() {
+    let Some(mut host) = furnished() else { return };
+    let host = &mut host;
+    let write = |text: &str| {
+        format!(
+            "osctl ct exec web1 /bin/busybox sh -c 'echo {text} > /mine; echo {text} > /srv/data/file'"
+        )
+    };
+    says(
+        host,
+        &format!(
+            "osctl ct snapshot new web1 first && {} && osctl ct dataset new web1 late /late &&
+             osctl ct snapshot new web1 second && {} && osctl ct set snapshots --keep daily=3 web1",
+            write("two"),
+            write("three")
+        ),
+    );
+    let scheduled =
+        "for i in $(seq 300); do osctl ct snapshot ls -H -o name web1 | grep -q daily- && exit
+        sleep 0.2; done; exit 1";
+    says(host, scheduled);
+    let names = |host: &mut Machine, id: &str| {
+        let listed = says(
+            host,
+            &format!("osctl ct snapshot ls -H -o name,schedule {id}"),
+        );
+        let listed = listed
+            .lines()
+            .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
+        listed.collect::<Vec<_>>()
+    };
+    let wanted = names(host, "web1");
+    assert!(
+        wanted[0].starts_with("first") && wanted[2].starts_with("daily"),
+        "{wanted:?}"
+    );
+    says(host, "osctl ct export --snapshots web1 - > /tmp/all.tar");
+    nothing_is_left(host);
+    let members = says(host, "tar -tf /tmp/all.tar | grep '[.]dat'");
+    assert_eq!(
+        members.lines().collect::<Vec<_>>(),
+        [
+            "rootfs/base.dat.zst",
+            "rootfs/incremental.dat.zst",
+            "rootfs/data/base.dat.zst",
+            "rootfs/data/incremental.dat.zst",
+            "rootfs/late/base.dat.zst",
+            "rootfs/late/incremental.dat.zst"
+        ]
+    );
+    says(
+        host,
+        "osctl --pool tank ct import --as-id web2 - < /tmp/all.tar && osctl ct start web2",
+    );
+    assert_eq!(names(host, "web2"), wanted);
+    assert_eq!(
+        says(host, &format!("osctl ct exec web2 {LOOK}")),
+        "three\nthree\n7:8"
+    );
+    nothing_is_left(host);
+    for (snapshot, text) in [("second", "two\ntwo\n7:8"), ("first", "mine\nbelow\n7:8")] {
+        says(
+            host,
+            &format!("osctl ct snapshot rollback --destroy-newer --restart web2 {snapshot}"),
+        );
+        assert_eq!(says(host, &format!("osctl ct exec web2 {LOOK}")), text);
+    }
+    says(host, "osctl ct del --force web2");
+    // Without, and with streams as vpsAdminOS reads them: it receives the base, then the rest.
+    says(
+        host,
+        "osctl --pool tank ct import --without-snapshots --as-id web2 /tmp/all.tar &&
+         [ -z \"$(zfs list -Hrt snapshot -o name tank/ct/web2)\" ] && osctl ct del web2 &&
+         osctl ct export --snapshots -c gzip web1 /tmp/old.tar && zfs create -o mountpoint=none tank/old &&
+         for part in base incremental; do
+             tar -xOf /tmp/old.tar rootfs/$part.dat.gz | gunzip | zfs recv -u -F tank/old/web1 || exit
+         done
+         for name in $(tar -xOf /tmp/old.tar snapshots.yml | sed 's/^- //'); do
+             zfs destroy tank/old/web1@$name || exit
+         done",
+    );
+    let old = says(
+        host,
+        "zfs list -Hrt snapshot -o name -s createtxg tank/old/web1 | sed 's/.*@//'",
+    );
+    let plain: Vec<&str> = wanted.iter().filter_map(|l| l.split(' ').next()).collect();
+    assert_eq!(old.lines().collect::<Vec<_>>(), plain);
+    let refused = fails(
+        host,
+        "osctl ct export --snapshots --format tar web1 /tmp/no.tar",
+    );
+    assert!(refused.contains("no room"), "{refused}");
+    assert_eq!(state(host, "web1"), "running");
+}
+
+#[test]
+fn a_reinstalled_container_can_return_to_its_old_files() {
+    let Some(mut host) = furnished() else { return };
+    let host = &mut host;
+    says(
+        host,
+        "osctl ct snapshot new web1 first && osctl ct exec web1 /bin/busybox sh -c 'echo two > /mine' &&
+         osctl ct snapshot clone web1 first web2 && osctl ct snapshot mount web1 first",
+    );
+    let reinstall = |more: &str| {
+        format!("osctl ct reinstall --force --from-archive /tmp/minimal.tar {more} web1")
+    };
+    let refused = fails(host, &reinstall(""));
+    assert!(refused.contains("--snapshot"), "{refused}");
+    let refused = fails(host, &reinstall("--snapshot"));
+    assert!(refused.contains("is mounted"), "{refused}");
+    says(host, "osctl ct snapshot umount web1 first");
+    // An image that is of no use leaves no snapshot.
+    let refused = fails(
+        host,
+        "head -c 100000 /dev/urandom > /tmp/bad.tar
+         osctl ct reinstall --from-archive /tmp/bad.tar --snapshot web1",
+    );
+    assert!(refused.contains("cannot use image"), "{refused}");
+    let names = "osctl ct snapshot ls -H -o name web1";
+    assert_eq!(says(host, names), "first");
+    let refused = fails(host, &reinstall("--snapshot --snapshot-name first"));
+    assert!(refused.contains("already"), "{refused}");
+    says(host, &reinstall("--snapshot --snapshot-name old"));
+    assert_eq!(says(host, names), "first\nold");
+    let look = "osctl ct exec web1 /bin/busybox sh -c 'cat /mine || echo none; cat /srv/data/file'";
+    says(host, "osctl ct start web1");
+    assert_eq!(says(host, &format!("{look} 2>/dev/null")), "none\nbelow");
+    let quota = "zfs get -Hpo value refquota tank/ct/web1";
+    assert_eq!(says(host, quota), (1u64 << 30).to_string());
+    // All that can be done with snapshots can be done with these.
+    says(
+        host,
+        "osctl ct snapshot mount web1 old && grep -q two /tank/ct/.snapshots/web1@old/private/mine &&
+         osctl ct snapshot umount web1 old && osctl ct snapshot clone web1 old web3 &&
+         osctl ct start web3 && osctl ct exec web3 /bin/busybox grep -q two /mine && osctl ct del --force web3",
+    );
+    super::zfs::wait_for_trash(host, "tank");
+    nothing_is_left(host);
+    says(host, "osctl ct snapshot rollback --restart web1 old");
+    assert_eq!(says(host, look), "two\nbelow");
+    says(
+        host,
+        "osctl ct snapshot rollback --destroy-newer --restart web1 first; true",
+    );
+    let refused = fails(host, "osctl ct snapshot del web1 first");
+    assert!(refused.contains("web2"), "{refused}");
+    says(
+        host,
+        "osctl ct start web2 && osctl ct exec web2 /bin/busybox grep -q mine /mine &&
+         osctl ct del --force web2 && osctl ct del --force web1",
+    );
+    super::zfs::wait_for_trash(host, "tank");
+    nothing_is_left(host);
+}
+
+#[test]
+fn what_runs_from_a_clone_of_what_has_a_key_of_its_own_is_thrown_away() {
+    let Some(mut host) = furnished() else { return };
+    let host = &mut host;
+    says(
+        host,
+        "osctl ct dataset del -r -u web1 data && osctl ct stop --kill web1 && osctl ct export web1 /tmp/web1.tar
+         printf 'a long pass phrase' > /tmp/key
+         umount /tank/ct/web1 2> /dev/null; zfs snapshot tank/ct/web1@m &&
+         zfs send tank/ct/web1@m | zfs recv -u -o encryption=on -o keyformat=passphrase \
+             -o pbkdf2iters=100000 -o keylocation=file:///tmp/key -o canmount=noauto tank/ct/locked &&
+         zfs destroy -r tank/ct/web1 && zfs rename tank/ct/locked tank/ct/web1 &&
+         zfs destroy tank/ct/web1@m && osctl ct set impermanence web1",
+    );
+    for _ in 0..2 {
+        says(
+            host,
+            "osctl ct start web1 && osctl ct exec web1 /bin/busybox sh -c 'cat /mine && echo x > /lost' &&
+             osctl ct stop --kill web1",
+        );
+        // It waits beside the container, whose key it has.
+        let alone = "for i in $(seq 300); do
+            [ \"$(zfs list -Hro name -t all tank/ct | grep web1)\" = tank/ct/web1 ] && exit
+            sleep 0.2; done; zfs list -rt all tank; osctl trash-bin ls; exit 1";
+        says(host, alone);
+    }
+    assert_eq!(
+        says(host, "zfs get -Ho value encryptionroot tank/ct/web1"),
+        "tank/ct/web1"
+    );
+    nothing_is_left(host);
+}
+
 /// Makes an archive of streams in `/tmp/evil`, which the test fills.
 const EVIL: &str = "rm -rf /tmp/evil; mkdir -p /tmp/evil/config /tmp/evil/rootfs && cd /tmp/evil &&
     printf 'type: full\\nformat: zfs\\nuser: u\\ngroup: /default\\ncontainer: evil\\ndatasets: [a]\\n' > metadata.yml &&
@@ -194,6 +384,19 @@ fn archives_made_to_harm_leave_nothing() {
         &format!("{good} && rm rootfs/a/base.dat"),
     );
 
+    // A snapshot that a container could return to, with a link where a dataset is mounted.
+    says(
+        host,
+        &format!(
+            "{EVIL} && zfs send tank/evil@one > rootfs/base.dat && cp rootfs/base.dat rootfs/a/ && {PACK}"
+        ),
+    );
+    let told = says(host, "osctl ct import --as-id tank:evil /tmp/evil.tar 2>&1");
+    assert!(told.contains("left out snapshot one"), "{told}");
+    says(
+        host,
+        "[ -z \"$(osctl ct snapshot ls -H evil)\" ] && osctl ct del --force evil",
+    );
     // What comes with properties, and with links beside its files, becomes a container like any.
     says(
         host,

@@ -57,6 +57,8 @@ struct Operation {
     after: &'static str,
     /// What `/mine` may be of those that are not new.
     mine: &'static [&'static str],
+    /// What holds at any time.
+    always: &'static str,
 }
 
 /// Where the power fails: at every step with `OSCTL_TEST_THOROUGH`, else at some.
@@ -145,6 +147,7 @@ fn power_fails(host: &mut Machine, operation: &Operation) {
             _ => panic!("{at}: {went}"),
         }
         assert_whole(host, &found, operation, &at);
+        says(host, operation.always);
         assert_eq!(says(host, LEFT), "", "{at}");
         // What was undone can be done.
         if found != *after {
@@ -187,16 +190,19 @@ fn what_is_made_is_there_or_not() {
             command: "osctl ct new --from-archive /tmp/minimal.tar tank:new",
             after: "tank:new tank:web1",
             mine: &["second"],
+            always: "true",
         },
         Operation {
             command: "osctl --pool tank ct import --as-id web2 /power/web1.tar",
             after: "tank:web1 tank:web2",
             mine: &["first", "second"],
+            always: "true",
         },
         Operation {
             command: "osctl ct snapshot clone web1 kept web2",
             after: "tank:web1 tank:web2",
             mine: &["first", "second"],
+            always: "true",
         },
     ]);
 }
@@ -208,16 +214,19 @@ fn what_is_copied_or_moved_is_where_it_was_or_where_it_goes() {
             command: "osctl ct cp web1 web2",
             after: "tank:web1 tank:web2",
             mine: &["second"],
+            always: "true",
         },
         Operation {
             command: "osctl ct mv web1 web2",
             after: "tank:web2",
             mine: &["second"],
+            always: "true",
         },
         Operation {
             command: "osctl ct mv web1 other:web1",
             after: "other:web1",
             mine: &["second"],
+            always: "true",
         },
     ]);
 }
@@ -229,16 +238,29 @@ fn what_is_deleted_or_replaced_is_whole_or_gone() {
             command: "osctl ct snapshot rollback web1 kept",
             after: "tank:web1",
             mine: &["first", "second"],
+            always: "true",
         },
         Operation {
             command: "osctl ct reinstall -r --from-archive /tmp/minimal.tar web1",
             after: "tank:web1",
             mine: &["second", "none"],
+            always: "true",
+        },
+        Operation {
+            command: "osctl ct reinstall --snapshot --snapshot-name old \
+                      --from-archive /tmp/minimal.tar web1",
+            after: "tank:web1",
+            mine: &["second", "none"],
+            // The new files are there only with the old ones beside them.
+            always: "osctl ct snapshot mount web1 kept && cat /tank/ct/.snapshots/web1@kept/private/mine &&
+                     osctl ct snapshot umount web1 kept && zfs list tank/ct/web1@kept &&
+                     osctl ct mount web1 && { [ -e /tank/ct/web1/private/mine ] || zfs list tank/ct/web1@old; }",
         },
         Operation {
             command: "osctl ct del web1",
             after: "",
             mine: &["second"],
+            always: "true",
         },
     ]);
 }

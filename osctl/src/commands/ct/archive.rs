@@ -55,6 +55,9 @@ pub struct Export {
     /// Read no more than this many bytes a second, with suffix k, m or g for multiples of 1024
     #[arg(long, value_name = "RATE", value_parser = osctl_api::size::parse_rate)]
     limit: Option<u64>,
+    /// Its snapshots too, which streams of ZFS have room for
+    #[arg(long)]
+    snapshots: bool,
     /// Replace the archive when it exists
     #[arg(short, long)]
     force: bool,
@@ -78,6 +81,7 @@ impl Verb for Export {
             compression: self.compression,
             no_hooks: self.no_hooks,
             limit: self.limit,
+            snapshots: self.snapshots,
         };
         let exported = if piped {
             to_stdout(cx, &params)?

@@ -8,8 +8,9 @@ use osctl_api::mounts::Mountpoint;
 use osctl_api::names::{GroupPath, Name, Ref};
 use osctl_api::net::{Address, IfName, Network, Rate};
 use osctl_api::netif::{BridgeOptions, Kind, Options};
+use osctl_api::snapshot::Period;
 
-use super::save::{Quotas, limit_params};
+use super::save::{DataFacts, limit_params};
 use super::yml::{self, Prlimits, Versions};
 use crate::cgroup::{Param, Version};
 use crate::container::config::{Config, Distribution};
@@ -38,8 +39,8 @@ pub struct Given {
 pub struct Loaded {
     /// Checked as commands are.
     pub config: Config,
-    /// Most bytes that its files may take.
-    pub quotas: Quotas,
+    /// What it says of the data.
+    pub data: DataFacts,
     /// What was left out, or means something else here.
     pub warnings: Vec<String>,
 }
@@ -120,6 +121,11 @@ fn load(mut yml: yml::Container, given: Given) -> Result<Loaded, Error> {
     config.firewall = ours.firewall;
     config.impermanence = ours.impermanence;
     config.snapshots = ours.snapshots;
+    let known = |part: &String| Period::ALL.iter().any(|period| period.as_str() == part);
+    if let Some(part) = ours.scheduled.keys().find(|part| !known(part)) {
+        let odd = format!("the archive has snapshots of a schedule {part:?}, which there is not");
+        return Err(Error::invalid(odd));
+    }
     config.check()?;
     settings::limits(&config)?;
     if config.cgparams.iter().any(|p| p.version == 1) {
@@ -127,9 +133,10 @@ fn load(mut yml: yml::Container, given: Given) -> Result<Loaded, Error> {
     }
     Ok(Loaded {
         config,
-        quotas: Quotas {
-            own: ours.quota,
-            datasets: dataset_quotas,
+        data: DataFacts {
+            quota: ours.quota,
+            dataset_quotas,
+            scheduled: ours.scheduled,
         },
         warnings,
     })

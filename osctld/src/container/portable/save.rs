@@ -50,25 +50,27 @@ pub fn group_yml(attrs: &BTreeMap<String, String>) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Bounds of what the files of a container may take, in bytes.
+/// What an archive says of a container's data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Quotas {
-    /// Those of its own dataset.
-    pub own: Option<u64>,
-    /// Those of datasets below it, by name.
-    pub datasets: BTreeMap<String, u64>,
+pub struct DataFacts {
+    /// Most bytes that its files may take.
+    pub quota: Option<u64>,
+    /// The same of datasets below its own, by name.
+    pub dataset_quotas: BTreeMap<String, u64>,
+    /// Names of snapshots, by the part of a schedule that made them.
+    pub scheduled: BTreeMap<String, Vec<String>>,
 }
 
 /// `config/container.yml`.
 ///
 /// # Errors
 /// `InvalidArgument` for limits that can't be.
-pub fn container_yml(config: &Config, quotas: &Quotas) -> Result<Vec<u8>, Error> {
-    text(&container(config, quotas)?)
+pub fn container_yml(config: &Config, data: &DataFacts) -> Result<Vec<u8>, Error> {
+    text(&container(config, data)?)
 }
 
 /// Every setting is named here, so that a new one can't be forgotten.
-pub(super) fn container(config: &Config, quotas: &Quotas) -> Result<yml::Container, Error> {
+pub(super) fn container(config: &Config, data: &DataFacts) -> Result<yml::Container, Error> {
     let Config {
         user,
         group,
@@ -108,8 +110,9 @@ pub(super) fn container(config: &Config, quotas: &Quotas) -> Result<yml::Contain
         cpu_limit: *cpu_limit,
         memory_limit: *memory_limit,
         io_limit: *io_limit,
-        quota: quotas.own,
-        dataset_quotas: quotas.datasets.clone(),
+        quota: data.quota,
+        dataset_quotas: data.dataset_quotas.clone(),
+        scheduled: data.scheduled.clone(),
         snapshots: snapshots.clone(),
         firewall: firewall.clone(),
         impermanence: *impermanence,

@@ -144,15 +144,16 @@ fn full() -> Config {
 fn nothing_is_lost_on_the_way_there_and_back() {
     for config in [bare(), full()] {
         for own in [None, Some(1 << 30)] {
-            let quotas = Quotas {
-                own,
-                datasets: [("var/lib".to_owned(), 1 << 20)].into(),
+            let data = DataFacts {
+                quota: own,
+                dataset_quotas: [("var/lib".to_owned(), 1 << 20)].into(),
+                scheduled: [("daily".to_owned(), vec!["daily-a".to_owned()])].into(),
             };
-            let yml = container_yml(&config, &quotas).unwrap();
+            let yml = container_yml(&config, &data).unwrap();
             let text = String::from_utf8(yml.clone()).unwrap();
             let loaded = load_container(&yml, given()).unwrap_or_else(|e| panic!("{text}{e:?}"));
             assert_eq!(loaded.config, config, "{text}");
-            assert_eq!(loaded.quotas, quotas);
+            assert_eq!(loaded.data, data);
             assert_eq!(loaded.warnings, [""; 0]);
         }
     }
@@ -160,7 +161,7 @@ fn nothing_is_lost_on_the_way_there_and_back() {
 
 #[test]
 fn vpsadminos_finds_its_own_words() {
-    let yml = container_yml(&full(), &Quotas::default()).unwrap();
+    let yml = container_yml(&full(), &DataFacts::default()).unwrap();
     let yml: serde_norway::Value = parse_yaml(&yml).unwrap();
     let at = |path: &str| {
         let mut value = &yml;

@@ -71,6 +71,9 @@ pub(super) struct Ours {
     /// The same of its datasets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) dataset_quotas: BTreeMap<String, u64>,
+    /// Names of snapshots in the streams, by the part of a schedule that made them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) scheduled: BTreeMap<String, Vec<String>>,
     /// Snapshots that are made by schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) snapshots: Option<Keep>,

@@ -43,9 +43,14 @@ fn streams_come_back_as_they_were() {
     // One whose name is longer than what a header of tar has room for.
     let long = "long".repeat(40);
     let datasets = ["data".to_owned(), "data/db".to_owned(), long.clone()];
-    let send = |dataset: &str, fd: BorrowedFd<'_>| {
+    let changes = "changes of data";
+    let send = |dataset: &str, part: Part, fd: BorrowedFd<'_>| {
         let mut out = File::from(fd.try_clone_to_owned().unwrap());
-        out.write_all(&stream_of(dataset)).unwrap();
+        let of = match part {
+            Part::Base => dataset,
+            Part::Changes => changes,
+        };
+        out.write_all(&stream_of(of)).unwrap();
         Ok(())
     };
     for compression in [
@@ -65,7 +70,8 @@ fn streams_come_back_as_they_were() {
         };
         let sent = Sent {
             datasets: &datasets,
-            snapshot: "osctl-export-1",
+            changed: &["data".to_owned()],
+            temporary: &["osctl-export-1".to_owned()],
             send: &send,
         };
         let mut out = Cursor::new(Vec::new());
@@ -75,7 +81,14 @@ fn streams_come_back_as_they_were() {
         assert!(head.metadata.as_ref().unwrap().has_streams());
         let (image, received) = receive(&bytes, &Limits::default());
         assert_eq!(image.unwrap().metadata, head.metadata);
-        let wanted = ["", "data", "data/db", &long].map(|name| (name.to_owned(), stream_of(name)));
+        let wanted = [
+            ("", ""),
+            ("data", "data"),
+            ("data", changes),
+            ("data/db", "data/db"),
+            (&long, &long),
+        ];
+        let wanted = wanted.map(|(dataset, of)| (dataset.to_owned(), stream_of(of)));
         assert!(received == wanted, "{compression:?}");
         // Wherever it is cut, it is told.
         for end in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 3000] {
@@ -91,7 +104,8 @@ fn streams_come_back_as_they_were() {
 #[test]
 fn what_a_sender_fails_with_is_told() {
     let facts = facts();
-    let send = |_: &str, _: BorrowedFd<'_>| Err(storage::Error::Unsupported("no streams today"));
+    let send =
+        |_: &str, _: Part, _: BorrowedFd<'_>| Err(storage::Error::Unsupported("no streams today"));
     let what = Pack {
         facts: &facts,
         container: None,
@@ -104,7 +118,8 @@ fn what_a_sender_fails_with_is_told() {
     };
     let sent = Sent {
         datasets: &[],
-        snapshot: "s",
+        changed: &[],
+        temporary: &[],
         send: &send,
     };
     let mut out = Cursor::new(Vec::new());

@@ -74,7 +74,12 @@ impl ZfsStorage {
         filled.and(detached)
     }
 
-    fn fill_mounted(&self, relative: &str, id: &str, populate: Populate<'_>) -> Result<()> {
+    pub(super) fn fill_mounted(
+        &self,
+        relative: &str,
+        id: &str,
+        populate: Populate<'_>,
+    ) -> Result<()> {
         let what = || format!("data of {id}");
         let path = self.ensure_at(relative, Allow::Data)?;
         let top =

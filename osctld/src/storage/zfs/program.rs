@@ -1,7 +1,7 @@
 //! The program `zfs`: properties and lists. One run tells of all datasets that are asked for.
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +21,9 @@ const PROGRAMS: [&str; 3] = [
 const LIMIT: Duration = Duration::from_secs(60);
 /// Most bytes that it may say.
 const MAX_OUTPUT: usize = 256 << 20;
+
+/// Most bytes of complaints that are told.
+const MAX_COMPLAINT: u64 = 64 << 10;
 
 /// What it said and how it ended.
 #[derive(Debug)]
@@ -53,6 +56,28 @@ pub(super) fn zfs_given(pool: &str, args: &[&str], input: &[u8]) -> Result<Vec<R
     Ok(rows(&text))
 }
 
+/// Runs `zfs`, which writes to `out` for as long as somebody reads that.
+pub(super) fn zfs_to(pool: &str, args: &[&str], out: OwnedFd) -> Result<()> {
+    state::check(pool)?;
+    let failed = |e: Cause| Error::io("run", format!("`zfs {}`", args.join(" ")), e);
+    let mut child = command(args)
+        .map_err(failed)?
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(out))
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed(e.into()))?;
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        let listened = stderr.take(MAX_COMPLAINT).read_to_end(&mut said);
+        listened.map_err(|e| failed(e.into()))?;
+    }
+    match child.wait().map_err(|e| failed(e.into()))?.success() {
+        true => Ok(()),
+        false => Err(failed(String::from_utf8_lossy(&said).trim().into())),
+    }
+}
+
 fn rows(text: &str) -> Vec<Row> {
     let split = |line: &str| line.split('\t').map(str::to_owned).collect();
     text.lines().map(split).collect()
@@ -63,15 +88,18 @@ pub(super) fn number(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
-fn run(args: &[&str], input: &[u8]) -> std::result::Result<Output, Cause> {
+fn command(args: &[&str]) -> std::result::Result<Command, Cause> {
     let program = PROGRAMS
         .iter()
         .find(|p| Path::new(p).exists())
         .ok_or("the program zfs is not installed")?;
-    let mut child = Command::new(program)
-        .args(args)
-        .env_clear()
-        .env("LC_ALL", "C")
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("LC_ALL", "C");
+    Ok(command)
+}
+
+fn run(args: &[&str], input: &[u8]) -> std::result::Result<Output, Cause> {
+    let mut child = command(args)?
         .stdin(match input {
             [] => Stdio::null(),
             _ => Stdio::piped(),

@@ -1,8 +1,10 @@
 //! What streams of others have made becomes data like any other.
 //!
 //! A guest sees `private` of its datasets and nothing else, so that what is beside it is trusted: it
-//! is where other datasets are mounted. A stream can put anything there.
+//! is where other datasets are mounted. A stream can put anything there, also into its snapshots,
+//! which a container can return to.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -10,16 +12,30 @@ use osctl_linux::beneath::{Kind, Mounts, Root, Symlinks};
 
 use super::mounts::{self, Allow};
 use super::names::CT;
+use super::rows::Row;
+use super::snapshots::open_top;
 use super::{ROOTFS, ZfsStorage};
-use crate::storage::snapshots::Snapshots;
-use crate::storage::{Error, Result};
+use crate::storage::snapshots::{Snapshots, TEMPORARY};
+use crate::storage::{Along, Error, Result};
 
 impl ZfsStorage {
-    pub(super) fn settle_received(&self, id: &str) -> Result<()> {
+    pub(super) fn settle_received(&self, id: &str, along: Along) -> Result<Vec<String>> {
         if !self.is_marked(id)? {
             return Err(Error::Exists(id.to_owned()));
         }
-        let rows = self.rows_of(id)?;
+        let (mut rows, mut odd) = (self.rows_of(id)?, BTreeSet::new());
+        if along == Along::Snapshots {
+            let of_user = rows.iter().filter(|row| !row.name.starts_with(TEMPORARY));
+            for row in of_user.clone() {
+                // A container's snapshot is that of its own dataset.
+                let own = |r: &Row| r.dataset.is_empty() && r.name == row.name;
+                if !rows.iter().any(own) || !self.is_sound(row)? {
+                    odd.insert(row.name.clone());
+                }
+            }
+            let kept: BTreeSet<String> = of_user.map(|row| row.name.clone()).collect();
+            rows.retain(|row| !kept.contains(&row.name) || odd.contains(&row.name));
+        }
         if !rows.is_empty() {
             self.destroy_rows(&rows)?;
         }
@@ -38,7 +54,28 @@ impl ZfsStorage {
             .iter()
             .rev()
             .try_for_each(|dataset| mounts::detach(&self.at(&place(dataset))));
-        settled.and(detached)
+        settled.and(detached).map(|()| odd.into_iter().collect())
+    }
+
+    /// Whether a dataset could return to a snapshot: there is a root directory, and nothing beside it
+    /// but directories that other datasets are mounted on.
+    fn is_sound(&self, row: &Row) -> Result<bool> {
+        let snapshot = self.base.below(&row.below());
+        let failed = |e: osctl_linux::error::Error| Error::io("examine", &snapshot, e);
+        let top = open_top(&snapshot)?;
+        let mut has_root = false;
+        for entry in top.read_dir(".").map_err(failed)? {
+            let name = entry.map_err(failed)?.name;
+            if top.stat(&name).map_err(failed)?.kind() != Kind::Dir {
+                return Ok(false);
+            }
+            if name == ROOTFS {
+                has_root = true;
+            } else if top.read_dir(&name).map_err(failed)?.next().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(has_root)
     }
 }
 

@@ -217,6 +217,17 @@ pub(super) fn temporary() -> Vec<(&'static str, Value)> {
     vec![(TEMPORARY, Value::Text("yes".into()))]
 }
 
+/// Opens the topmost directory in a snapshot, for reading.
+pub(super) fn open_top(snapshot: &str) -> Result<Root> {
+    let attributes = ATTR_RDONLY | ATTR_NODEV | ATTR_NOSUID | ATTR_NOEXEC;
+    let mount = osctl_linux::mount::fsopen("zfs")
+        .and_then(|fs| fs.option("source", Some(snapshot)))
+        .and_then(|fs| fs.option("ro", None))
+        .and_then(|fs| fs.mount(attributes));
+    let mount = mount.map_err(|e| Error::io("open", snapshot, e))?;
+    Ok(Root::from_fd(mount, Symlinks::Refuse, Mounts::Refuse))
+}
+
 impl Snapshots for ZfsStorage {
     fn datasets(&self, id: &str) -> Result<Vec<String>> {
         let top = self.base.container(id)?;
@@ -344,15 +355,9 @@ impl Snapshots for ZfsStorage {
                 name: name.to_owned(),
             });
         }
-        let whole = |e| Error::io("open", &snapshot, e);
-        let attributes = ATTR_RDONLY | ATTR_NODEV | ATTR_NOSUID | ATTR_NOEXEC;
-        let mount = osctl_linux::mount::fsopen("zfs")
-            .and_then(|fs| fs.option("source", Some(&snapshot)))
-            .and_then(|fs| fs.option("ro", None))
-            .and_then(|fs| fs.mount(attributes));
-        let top = Root::from_fd(mount.map_err(whole)?, Symlinks::Refuse, Mounts::Refuse);
         // The mount lives for as long as anything in it is open.
-        top.dir(ROOTFS).map_err(whole)
+        let top = open_top(&snapshot)?;
+        top.dir(ROOTFS).map_err(|e| Error::io("open", &snapshot, e))
     }
 
     fn mount_snapshot(&self, id: &str, name: &str) -> Result<PathBuf> {

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use osctl_linux::zfs::record::{Begin, RAW, REDACTED, RESUMING};
 use osctl_linux::zfs::{Force, From, Receive, Record, Resume, Send};
 
-use super::{ZfsStorage, failed, unmounted};
+use super::{ZfsStorage, failed, program, unmounted};
 use crate::storage::snapshots::check_name;
 use crate::storage::{Error, Form, Result, Storage, check_id};
 
@@ -81,6 +81,26 @@ impl ZfsStorage {
             Resume::default(),
         );
         sent.map_err(failed("send", format!("data of container {id}")))
+    }
+
+    /// Writes all snapshots after one up to another: the library has no such stream.
+    pub(super) fn write_streams(
+        &self,
+        (id, dataset): (&str, &str),
+        (from, to): (&str, &str),
+        how: Form,
+        out: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let source = self.source(id, dataset, &[from, to])?;
+        let (from, to) = (format!("{source}@{from}"), format!("{source}@{to}"));
+        let mut args = vec!["send"];
+        if how == Form::Compact {
+            args.push("-Lce");
+        }
+        args.extend(["-I", &from, &to]);
+        let out = out.try_clone_to_owned();
+        let out = out.map_err(|e| Error::io("write", "a stream", e))?;
+        program::zfs_to(self.base.pool(), &args, out)
     }
 
     pub(super) fn stream_size(
