@@ -174,3 +174,58 @@ fn what_an_impermanent_container_changes_is_forgotten() {
     ct.delete();
     host.assert_clean();
 }
+
+#[test]
+fn a_run_from_an_image_that_can_not_begin_leaves_nothing() {
+    let host = host!();
+    let ct = original(&host, "web1");
+    let tree = host.path("no-init");
+    fs::create_dir_all(tree.join("etc")).unwrap();
+    fs::write(tree.join("etc/rescue"), "").unwrap();
+    let call = json!({ "from_archive": tree, "mount_root_dataset": "/own" });
+    for _ in 0..2 {
+        ct.try_json::<Boot>(call.clone()).unwrap_err();
+        assert_eq!(ct.state(), State::Stopped);
+        is_itself(&host, &ct);
+    }
+    ct.delete();
+    host.assert_clean();
+}
+
+#[test]
+fn what_is_set_while_a_run_ends_is_not_lost() {
+    let host = host!();
+    let ct = original(&host, "web1");
+    ct.set(json!({ "impermanence": true }));
+    let mut last = 0;
+    for round in 1..=15 {
+        ct.start();
+        osctl_tests::processes::kill(ct.init_pid());
+        // What it ran from is thrown away, and noted to be so, meanwhile.
+        let begun = std::time::Instant::now();
+        loop {
+            assert!(
+                begun.elapsed() < wait::SOON,
+                "round {round}: it does not end"
+            );
+            let ended = ct.state() == State::Stopped && ct.show().boot_dataset.is_none();
+            let next = last + 1;
+            if ct
+                .try_set(json!({ "attrs": { "a:b": next.to_string() } }))
+                .is_ok()
+            {
+                last = next;
+            }
+            assert_eq!(ct.show().attrs["a:b"], last.to_string(), "round {round}");
+            if ended {
+                break;
+            }
+        }
+    }
+    host.kill_daemon();
+    host.start_daemon();
+    assert_eq!(ct.show().attrs["a:b"], last.to_string());
+    is_itself(&host, &ct);
+    ct.delete();
+    host.assert_clean();
+}
