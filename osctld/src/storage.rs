@@ -334,6 +334,9 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
         })
     }
 
+    /// Whether a container's data are new: made, and not permanent yet.
+    fn is_new(&self, id: &str) -> Result<bool>;
+
     /// Makes new data permanent; to be called when the container's configuration is on the disk.
     fn complete(&self, id: &str) -> Result<()>;
 

@@ -90,7 +90,9 @@ impl Container {
         let (_gate, _target) = (pool.enter()?, target.enter()?);
         self.check_can_stop(params.live, "copy")?;
         let new = &params.new_id.name;
-        let copy = self.stage_as(&daemon, target, new, params.group.as_ref())?;
+        let copy = self
+            .stage_as(&daemon, target, new, params.group.as_ref())
+            .await?;
         let copy_hold = copy.hold("ct cp")?;
         let (made, stopped) = self
             .fill_copy(&daemon, (&copy, target), &params, &hold, &audience)
@@ -130,7 +132,7 @@ impl Container {
     }
 
     /// Takes an id for a container that gets its configuration from this one.
-    pub(super) fn stage_as(
+    pub(super) async fn stage_as(
         &self,
         daemon: &Arc<Daemon>,
         target: &Arc<Pool>,
@@ -145,7 +147,7 @@ impl Container {
             placeholder.group = group.clone();
         }
         let group = placeholder.group.clone();
-        let staged = stage(daemon, target, new, placeholder)?;
+        let staged = stage(daemon, target, new, placeholder).await?;
         // After it is counted among the group's containers, the group can't be deleted any more.
         if !target.has_group(&group) {
             unstage(target, &staged);

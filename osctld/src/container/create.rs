@@ -51,7 +51,7 @@ pub async fn create(
             std::env::consts::ARCH.into(),
         )?,
     );
-    let container = stage(daemon, pool, &id, placeholder)?;
+    let container = stage(daemon, pool, &id, placeholder).await?;
     // After it is counted among the group's containers, the group can't be deleted any more.
     if !pool.has_group(&group) {
         unstage(pool, &container);
@@ -71,8 +71,9 @@ pub(super) fn no_group(pool: &Pool, group: &GroupPath) -> Error {
 /// Takes the id of a container that is going to be made.
 ///
 /// # Errors
-/// `AlreadyExists`.
-pub(super) fn stage(
+/// `AlreadyExists`, also where only data or a configuration have that id: they are of a container
+/// that could not be loaded.
+pub(super) async fn stage(
     daemon: &Arc<Daemon>,
     pool: &Arc<Pool>,
     id: &Name,
@@ -80,6 +81,9 @@ pub(super) fn stage(
 ) -> Result<Arc<Container>, Error> {
     let container = Container::new(daemon, pool, id.clone(), placeholder, 1, State::Staged);
     pool.add_container(&container)?;
+    let (place, id) = (Arc::clone(pool), id.clone());
+    let free = blocking(move || place.check_free(&id)).await;
+    free.inspect_err(|_| unstage(pool, &container))?;
     Ok(container)
 }
 

@@ -95,7 +95,7 @@ pub async fn import(
     if let User::Own = plan.user {
         staged.user = plan.id.clone();
     }
-    let container = create::stage(daemon, pool, &plan.id, staged)?;
+    let container = create::stage(daemon, pool, &plan.id, staged).await?;
     // After it is counted among the group's containers, the group can't be deleted any more.
     if !plan.new_group && !pool.has_group(&plan.loaded.config.group) {
         create::unstage(pool, &container);

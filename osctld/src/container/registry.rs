@@ -11,7 +11,7 @@ use super::Container;
 use super::config::Config;
 use crate::error::{Error, Result};
 use crate::pool::{Pool, State};
-use crate::store::{Document, Stored};
+use crate::store::{self, Document, Stored};
 
 impl Document for Config {
     const KIND: &'static str = "container";
@@ -45,6 +45,29 @@ impl Pool {
         }
         containers.insert(container.id.clone(), Arc::clone(container));
         Ok(())
+    }
+
+    /// Refuses an id that something on the disk has. Blocks.
+    ///
+    /// # Errors
+    /// `AlreadyExists`.
+    pub(super) fn check_free(&self, id: &Name) -> Result<()> {
+        let taken = |what: &str| {
+            Error::exists(format!(
+                "there is {what} of a container {}:{id}, which is not loaded",
+                self.name
+            ))
+            .hint("`osctl pool show` tells why; choose another id")
+        };
+        match self.conf.containers.check_free(id.as_str()) {
+            Err(store::Error::Exists(_)) => return Err(taken("a configuration")),
+            free => free.map_err(|e| Error::backend(format!("cannot look for {id}"), e))?,
+        }
+        match self.storage.exists(id.as_str()) {
+            Ok(true) => Err(taken("data")),
+            Ok(false) => Ok(()),
+            Err(e) => Err(Error::backend(format!("cannot look for data of {id}"), e)),
+        }
     }
 
     /// Removes a container, which frees its id.

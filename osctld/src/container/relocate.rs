@@ -52,7 +52,10 @@ impl Container {
         let (_gate, _target) = (pool.enter()?, target.enter()?);
         self.check_stays()?;
         self.check_can_stop(false, "move")?;
-        let moved = self.stage_as(&daemon, target, &params.new_id.name, params.group.as_ref())?;
+        let new = &params.new_id.name;
+        let moved = self
+            .stage_as(&daemon, target, new, params.group.as_ref())
+            .await?;
         let moved_hold = moved.hold("ct mv")?;
         let mut ran = false;
         let made = self

@@ -208,7 +208,9 @@ impl Container {
         let _hold = self.hold("ct snapshot clone")?;
         let (daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
-        let clone = self.stage_as(&daemon, &pool, &params.new_id, params.group.as_ref())?;
+        let clone = self
+            .stage_as(&daemon, &pool, &params.new_id, params.group.as_ref())
+            .await?;
         let clone_hold = clone.hold("ct snapshot clone")?;
         let made = self.fill_clone(&daemon, &pool, &clone, &params).await;
         finish(&daemon, &pool, &clone, clone_hold, made).await?;

@@ -3,6 +3,7 @@
 
 mod datasets;
 mod snapshots;
+mod transfers;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};

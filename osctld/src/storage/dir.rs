@@ -91,8 +91,7 @@ impl DirStorage {
     }
 
     fn recover_container(&self, id: &str, known: bool) -> Result<Option<Note>> {
-        let is_new = self.stat_kind(self.container(id)?.join(NEW))?.is_some();
-        match (known, is_new) {
+        match (known, self.is_new(id)?) {
             (true, true) => self.complete(id).map(|()| None),
             (true, false) => Ok(None),
             (false, true) => {
@@ -215,6 +214,10 @@ impl Storage for DirStorage {
             id,
             &mut |tree| Ok(copy_tree(&image, tree, watch).map(drop)?),
         )
+    }
+
+    fn is_new(&self, id: &str) -> Result<bool> {
+        Ok(self.stat_kind(self.container(id)?.join(NEW))?.is_some())
     }
 
     fn complete(&self, id: &str) -> Result<()> {

@@ -199,6 +199,10 @@ impl Storage for FakeStorage {
         Ok(())
     }
 
+    fn is_new(&self, id: &str) -> Result<bool> {
+        Ok(self.enter("is_new", id)?.incomplete.contains(id))
+    }
+
     fn complete(&self, id: &str) -> Result<()> {
         let mut state = self.enter("complete", id)?;
         find(&state, id)?;

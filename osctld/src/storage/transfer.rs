@@ -81,7 +81,13 @@ impl Transfer<'_> {
     }
 
     /// Makes the new data: as they are in a snapshot, or now, of what stands still.
+    ///
+    /// # Errors
+    /// `Exists` where there are data already, which stay as they are; otherwise none are left.
     pub fn copy(&self, snapshot: Option<&str>, along: Along, watch: Watch<'_>) -> Result<()> {
+        if self.to.exists(self.new)? {
+            return Err(Error::Exists(self.new.to_owned()));
+        }
         let copied = match snapshot {
             Some(snapshot) if self.has_streams() => self.send(None, snapshot, along, watch),
             _ => self.copy_files(snapshot, watch),
@@ -118,9 +124,9 @@ impl Transfer<'_> {
             .try_for_each(|(part, names)| self.to.note_schedule(self.new, names, part))
     }
 
-    /// New data that are not what they should be go.
+    /// New data that are not what they should be go; those that are not new are somebody's.
     fn or_nothing(&self, result: Result<()>) -> Result<()> {
-        if result.is_err() {
+        if result.is_err() && self.to.is_new(self.new).unwrap_or(false) {
             // The first error is the one that counts; should this fail, the next start does it.
             let _ = self.to.trash(self.new);
         }

@@ -191,6 +191,10 @@ impl Storage for ZfsStorage {
         self.clone_own(id, to)
     }
 
+    fn is_new(&self, id: &str) -> Result<bool> {
+        Ok(self.is_marked(id)? && self.exists(id)?)
+    }
+
     fn complete(&self, id: &str) -> Result<()> {
         match self.exists(id)? {
             true => self.unmark(id),

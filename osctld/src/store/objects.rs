@@ -260,18 +260,28 @@ impl<T: Document> Objects<T> {
         Ok(all)
     }
 
-    /// Writes a new object; one that exists, even one that is being deleted, is an error.
-    pub fn create(&self, key: &str, value: T) -> Result<Stored<T>> {
+    fn has(&self, place: &Place, suffix: &str) -> Result<bool> {
+        let relative = place.dir.join(format!("{}{suffix}", place.stem));
+        let found = self.root.try_stat(relative);
+        let found = found.map_err(|e| Error::io("examine", self.file(place, suffix), e))?;
+        Ok(found.is_some())
+    }
+
+    /// Refuses a key that has an object: also one that can't be read, or is being deleted.
+    pub fn check_free(&self, key: &str) -> Result<()> {
         self.waits.check()?;
         let place = place(key)?;
         for suffix in [LIVE, DELETING] {
-            let relative = place.dir.join(format!("{}{suffix}", place.stem));
-            match self.root.try_stat(relative) {
-                Ok(None) => {}
-                Ok(Some(_)) => return Err(Error::Exists(self.file(&place, suffix))),
-                Err(e) => return Err(Error::io("write", self.file(&place, suffix), e)),
+            if self.has(&place, suffix)? {
+                return Err(Error::Exists(self.file(&place, suffix)));
             }
         }
+        Ok(())
+    }
+
+    /// Writes a new object; one that exists, even one that is being deleted, is an error.
+    pub fn create(&self, key: &str, value: T) -> Result<Stored<T>> {
+        self.check_free(key)?;
         let mut object = Stored::new(value);
         self.save(key, &mut object)?;
         Ok(object)

@@ -115,6 +115,59 @@ fn a_container_whose_configuration_is_damaged_is_reported_and_left_alone() {
 }
 
 #[test]
+fn a_container_that_is_not_loaded_keeps_its_id_and_its_data() {
+    let host = host!();
+    host.install("zwei");
+    let lost = host.new_ct("zwei:web1");
+    let mine = host.pool_dir("zwei").join("ct/web1/private/mine");
+    fs::write(&mine, "of somebody else").unwrap();
+    let here = host.new_ct("web1");
+    let kind = ["--distribution", "other", "--version", "1"];
+    let new = [&["ct", "new", "--skip-image"][..], &kind, &["zwei:web1"]].concat();
+    let conf = host.pool_dir("zwei").join("conf/ct/web1.json");
+    let bytes = fs::read(&conf).unwrap();
+    type Damage = fn(&Path);
+    let damages: [Damage; 2] = [
+        |p| fs::write(p, "{").unwrap(),
+        |p| fs::remove_file(p).unwrap(),
+    ];
+    for damage in damages {
+        host.stop_daemon();
+        damage(&conf);
+        host.start_daemon();
+        let taken = |args: &[&str]| {
+            let out = host.try_osctl(args);
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(!out.status.success(), "{args:?}");
+            assert!(said.contains("which is not loaded"), "{args:?}: {said}");
+            assert_eq!(fs::read_to_string(&mine).unwrap(), "of somebody else");
+        };
+        taken(&["ct", "cp", "tank:web1", "zwei:web1"]);
+        taken(&["ct", "mv", "tank:web1", "zwei:web1"]);
+        taken(&new);
+        assert_eq!(host.ids(), ["web1"]);
+        restore(&conf, &bytes);
+    }
+    host.stop_daemon();
+    host.start_daemon();
+    // Data may be lost, and what is left of the container is not to be written over either.
+    let (data, away) = (host.pool_dir("zwei").join("ct/web1"), host.path("away"));
+    host.stop_daemon();
+    fs::rename(&data, &away).unwrap();
+    fs::write(&conf, "{").unwrap();
+    host.start_daemon();
+    assert!(!host.try_osctl(&new).status.success());
+    assert_eq!(fs::read(&conf).unwrap(), b"{");
+    host.stop_daemon();
+    fs::rename(&away, &data).unwrap();
+    restore(&conf, &bytes);
+    host.start_daemon();
+    lost.delete();
+    here.delete();
+    host.assert_clean();
+}
+
+#[test]
 fn a_user_a_group_or_an_id_range_that_is_damaged_is_reported_and_the_rest_served() {
     let host = host!();
     host.json::<osctl_api::user::New>(json!({ "user": "bob" }));
