@@ -71,6 +71,9 @@ pub enum Error {
     /// Its disk would not answer; the text says why.
     #[error("{0}")]
     Waits(String),
+    /// An object that is being deleted is not written any more.
+    #[error("{} says that it is being deleted", .0.display())]
+    Deleting(PathBuf),
     /// A key that is no safe file name.
     #[error("{0:?} is not a name of a state file")]
     Key(String),

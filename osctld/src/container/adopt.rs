@@ -14,6 +14,7 @@ use osctl_runtime::spec::{EXIT_FILE, Init, SPEC_FILE, Spec};
 use tokio::time::timeout;
 
 use super::config::Config;
+use super::delete::{Marked, settle_deletion};
 use super::launch::Start;
 use super::lifecycle::KILL_LIMIT;
 use super::mount_change::registered;
@@ -102,6 +103,8 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
         }
     };
     let condemned = condemned(pool, run_dir);
+    // One that runs, or ended after the last daemon did, has a directory.
+    let may_run = |id: &Name| run_dir.join("ct").join(id.as_str()).exists();
     for Loaded {
         key,
         deleting,
@@ -114,27 +117,36 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
         };
         let generation = object.as_ref().ok().map(|stored| stored.generation);
         let condemned = condemned.get(&key).copied();
-        if deleting || is_condemned(pool, &id, (condemned, generation)) {
-            // Runtime state and cgroups are swept later, as those of any id that is not known.
-            let others = object.iter().flat_map(|o| o.value.other_data());
-            let others: Vec<String> = others.map(str::to_owned).collect();
-            let mut others = others.iter();
-            let done = others.try_for_each(|data| reinstall::discard(pool, data));
-            let done = done
-                .and_then(|()| super::delete::trash(pool, &id))
-                .and_then(|()| {
-                    pool.remove_hooks(&id);
-                    pool.remove_container_log(&id);
-                    pool.forget_container(&id)
-                });
-            if let Err(e) = done {
+        let is_condemned = match deleting {
+            true => condemned.is_some() && condemned == generation,
+            false => is_condemned(pool, &id, (condemned, generation)),
+        };
+        if deleting || is_condemned {
+            // The live one of an id comes first.
+            if broken.contains(&key) {
+                continue;
+            }
+            let outlived = deleting && configs.iter().any(|(live, ..)| *live == id);
+            let marked = match outlived {
+                true => Marked::Outlived,
+                false if !is_condemned && may_run(&id) => Marked::Runs,
+                false => Marked::Alone,
+            };
+            let config = object.as_ref().ok().map(|stored| &stored.value);
+            if let Err(e) = settle_deletion(pool, &id, marked, config) {
                 pool.add_problem(
                     format!("container {id}"),
                     format!("cannot finish its deletion: {}", e.chain()),
                 );
-                broken.insert(key);
+                // What is known of it otherwise is loaded.
+                if !outlived {
+                    broken.insert(key);
+                }
+                continue;
             }
-            continue;
+            if marked != Marked::Runs {
+                continue;
+            }
         }
         match object
             .map_err(|e| crate::error::chain(&e))
@@ -152,9 +164,7 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
     // What was to be deleted is marked now, or can't be.
     condemned.keys().for_each(|id| pool.condemned.forget(id));
     finish_renames(pool, &mut configs);
-    reinstall::finish_replacements(pool, &mut configs);
-    // One that runs, or ended after the last daemon did, has a directory.
-    let may_run = |id: &Name| run_dir.join("ct").join(id.as_str()).exists();
+    reinstall::finish_replacements(pool, &mut configs, may_run);
     boot::settle_boots(pool, &mut configs, may_run);
     // Also what an operation could not finish: datasets of the container may be in it.
     let others = configs.iter().flat_map(|(_, c, _)| c.other_data());
@@ -306,7 +316,8 @@ async fn sweep(daemon: &Arc<Daemon>, pool: &Arc<Pool>, broken: &BTreeSet<String>
 impl Container {
     /// Finds out whether it runs, and takes it over.
     async fn adopt(self: &Arc<Self>, daemon: &Arc<Daemon>) {
-        if let Err(error) = self.try_adopt(daemon).await {
+        let adopted = self.try_adopt(daemon).await;
+        if let Err(error) = adopted.and_then(|()| self.check_reinstalled()) {
             self.fail(&error);
         }
         if self.was_interrupted(daemon) && self.state() == State::Stopped {
@@ -442,9 +453,16 @@ impl Container {
             return Ok(());
         }
         let (daemon, _pool) = self.home()?;
+        let runs = daemon.container_run_dir(&self.pool, &self.id).exists();
         self.seen.lock().error = None;
         self.set_state(State::Stopped);
-        self.try_adopt(&daemon).await.inspect_err(|e| self.fail(e))
+        let recovered = async {
+            if !runs {
+                self.finish_reinstallation().await?;
+            }
+            self.try_adopt(&daemon).await
+        };
+        recovered.await.inspect_err(|e| self.fail(e))
     }
 
     /// Removes what is left of it on the host, while it doesn't run.
@@ -462,6 +480,7 @@ impl Container {
         let (daemon, _pool) = self.home()?;
         self.clean_up(&daemon).await?;
         self.end_boot().await?;
+        self.finish_reinstallation().await?;
         self.seen.lock().error = None;
         self.set_state(State::Stopped);
         Ok(())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use osctl_api::container::State;
 use osctl_api::names::Name;
 
+use super::config::Config;
 use super::verdict::Request;
 use super::{Container, Hold, blocking};
 use crate::daemon::Daemon;
@@ -26,7 +27,59 @@ pub(super) fn trash(pool: &Pool, id: &Name) -> Result<(), Error> {
     }
 }
 
+/// Removes what a container has on its pool; last its configuration, which is marked.
+fn remove(pool: &Pool, id: &Name, config: Option<&Config>) -> Result<(), Error> {
+    let mut others = config.into_iter().flat_map(Config::other_data);
+    others.try_for_each(|data| super::reinstall::discard(pool, data))?;
+    trash(pool, id)?;
+    failpoint!("delete.data");
+    pool.remove_hooks(id);
+    pool.remove_container_log(id);
+    pool.forget_container(id)
+}
+
+/// What becomes of a configuration that says at the import of its pool that it is being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    /// There is nothing else of that id: the deletion is finished.
+    Alone,
+    /// A configuration beside it was written later: that one holds.
+    Outlived,
+    /// There is a run of it: it was started again since, and is not being deleted any more.
+    Runs,
+}
+
+/// Finishes the deletion of a container, or takes it back where the container is in use again.
+/// Runtime state and cgroups are swept later, as those of any id that is not known. Blocks.
+pub(super) fn settle_deletion(
+    pool: &Pool,
+    id: &Name,
+    marked: Marked,
+    config: Option<&Config>,
+) -> Result<(), Error> {
+    let label = format!("{}:{id}", pool.name);
+    match marked {
+        Marked::Alone => remove(pool, id, config),
+        Marked::Outlived => {
+            tracing::warn!("container {label} was to be deleted, but was changed since: it stays");
+            pool.forget_container(id)
+        }
+        Marked::Runs => {
+            tracing::warn!("container {label} was to be deleted, but was started since: it stays");
+            pool.unmark_container(id)
+        }
+    }
+}
+
 impl Container {
+    /// What a deletion has left that failed is to be deleted, and nothing else, if it had begun.
+    async fn note_half_deleted(&self, pool: &Arc<Pool>) {
+        let (pool, id) = (Arc::clone(pool), self.id.clone());
+        let begun = blocking(move || Ok(pool.is_container_marked(&id)));
+        let begun = begun.await.unwrap_or(true);
+        self.seen.lock().half_deleted = begun;
+    }
+
     /// Deletes it and its data; with `force` also when it runs or is in state error. When its pool
     /// does not answer, `progress` hears what is done then.
     ///
@@ -102,20 +155,11 @@ impl Container {
             self.clean_up(&daemon).await?;
             failpoint!("delete.cgroup");
             let (pool, id) = (Arc::clone(&pool), id.clone());
-            let booted = self.config().booted.clone();
-            blocking(move || {
-                if let Some(booted) = booted {
-                    super::reinstall::discard(&pool, &booted.data)?;
-                }
-                trash(&pool, &id)?;
-                failpoint!("delete.data");
-                pool.remove_hooks(&id);
-                pool.remove_container_log(&id);
-                pool.forget_container(&id)
-            })
-            .await
+            let config = self.config();
+            blocking(move || remove(&pool, &id, Some(&config))).await
         };
         if let Err(error) = removed.await {
+            self.note_half_deleted(&pool).await;
             self.fail(&error);
             return Err(error.hint("`osctl ct del --force` tries again"));
         }

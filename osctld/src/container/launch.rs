@@ -139,6 +139,7 @@ impl Container {
             return Err(Error::unavailable(refused));
         }
         self.check_stays()?;
+        self.check_reinstalled()?;
         Ok(gate)
     }
 

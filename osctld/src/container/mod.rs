@@ -119,6 +119,8 @@ struct Seen {
     deleted: bool,
     /// It is deleted as soon as its pool answers.
     condemned: bool,
+    /// Its deletion has begun, and something of it could not be removed.
+    half_deleted: bool,
     /// The daemon let go of it: what happens to it from now on is not its business.
     released: bool,
     /// What is to be done about it once its pool is active.
@@ -197,6 +199,7 @@ impl Container {
                 brief: false,
                 deleted: false,
                 condemned: false,
+                half_deleted: false,
                 released: false,
                 pending: None,
                 netifs: None,
@@ -316,6 +319,14 @@ impl Container {
     /// `InvalidState` when it isn't.
     fn judge(&self, request: Request, what: &str) -> Result<Verdict, Error> {
         let state = self.state();
+        // Whatever state it looks to be in: what is left of it goes at the next start of the daemon.
+        if request != Request::ForceDelete && self.seen.lock().half_deleted {
+            return Err(Error::state(format!(
+                "cannot {what} container {}: its deletion has begun",
+                self.label()
+            ))
+            .hint("`osctl ct del --force` goes on with it"));
+        }
         match verdict::verdict(state, request) {
             Verdict::Refuse => {
                 let cause = self.seen.lock().error.clone();

@@ -117,6 +117,21 @@ impl Pool {
             })
     }
 
+    /// Whether the configuration of a container is marked, as far as that can be told. Blocks.
+    pub(super) fn is_container_marked(&self, id: &Name) -> bool {
+        let marked = self.conf.containers.is_deleting(id.as_str());
+        marked.unwrap_or(true)
+    }
+
+    /// Takes the mark off the configuration of a container. Blocks.
+    pub(super) fn unmark_container(&self, id: &Name) -> Result<()> {
+        let unmarked = self.conf.containers.unmark_deleting(id.as_str());
+        unmarked.map_err(|e| {
+            let cannot = format!("cannot keep container {}:{id}", self.name);
+            Error::backend(cannot, e)
+        })
+    }
+
     /// Removes the marked configuration of a container. Blocks.
     pub(super) fn forget_container(&self, id: &Name) -> Result<()> {
         let failed = |e| {

@@ -72,9 +72,9 @@ impl Container {
             .await?
         };
         failpoint!("reinstall.made");
-        let (data, marked) = (replacement.data.clone(), replacement.clone());
+        let data = replacement.data.clone();
         let noted = self.reconfigure(|config| {
-            config.replacement = Some(marked);
+            config.replacement = Some(replacement);
             Ok(())
         });
         if let Err(error) = noted.await {
@@ -88,23 +88,34 @@ impl Container {
             return Err(error);
         }
         failpoint!("reinstall.marked");
-        let replaced = {
-            let (pool, id) = (Arc::clone(&pool), self.id.clone());
-            blocking(move || replace(&pool, &id, &data)).await
-        };
-        if let Err(error) = replaced {
+        if let Err(error) = self.finish_reinstallation().await {
             self.fail(&error);
-            return Err(error.hint("it is gone on with when the pool is imported"));
+            return Err(error.hint("`osctl ct recover state` goes on with it"));
         }
+        if let Some(name) = snapshot {
+            self.tell_snapshot(&name, Change::Add);
+        }
+        Ok(())
+    }
+
+    /// Puts the new data in place that its configuration names, if it names any.
+    ///
+    /// # Errors
+    /// `Backend`: then it can be gone on with.
+    pub(super) async fn finish_reinstallation(&self) -> Result<(), Error> {
+        let Some(replacement) = self.config().replacement.clone() else {
+            return Ok(());
+        };
+        let (_daemon, pool) = self.home()?;
+        let _gate = pool.enter()?;
+        let (place, id, data) = (Arc::clone(&pool), self.id.clone(), replacement.data.clone());
+        blocking(move || replace(&place, &id, &data)).await?;
         failpoint!("reinstall.replaced");
         let done = self.reconfigure(|config| {
             replacement.apply(config);
             Ok(())
         });
         done.await?;
-        if let Some(name) = snapshot {
-            self.tell_snapshot(&name, Change::Add);
-        }
         pool.empty_trash();
         Ok(())
     }
@@ -112,6 +123,18 @@ impl Container {
     fn snapshot_name(&self, params: &api::Reinstall) -> String {
         let named = params.snapshot_name.clone().map(String::from);
         named.unwrap_or_else(|| schedule::time(snapshots::now()))
+    }
+
+    /// Refuses to use data that are to be replaced: what is written to them would be lost then.
+    ///
+    /// # Errors
+    /// `InvalidState` while it is not reinstalled to the end, and does not run.
+    pub(super) fn check_reinstalled(&self) -> Result<(), Error> {
+        if self.run().is_some() || self.config().replacement.is_none() {
+            return Ok(());
+        }
+        let unfinished = format!("the reinstallation of {} is not finished", self.label());
+        Err(Error::state(unfinished).hint("`osctl ct recover state` goes on with it"))
     }
 
     fn check_snapshots(&self, pool: &Pool, params: &api::Reinstall) -> Result<(), Error> {
@@ -254,19 +277,44 @@ fn replace(pool: &Pool, id: &Name, data: &str) -> Result<(), Error> {
     replaced.map_err(|e| Error::backend(format!("cannot put the new data of {id} in place"), e))
 }
 
-/// Finishes what was interrupted. To be called before data without a configuration are discarded.
-pub(super) fn finish_replacements(pool: &Pool, configs: &mut [(Name, Config, u64)]) {
+/// Leaves a container the data that it has, whatever was to take their place.
+fn keep_own(pool: &Pool, id: &Name, data: &str) -> Result<(), Error> {
+    let failed = |e| Error::backend(format!("cannot keep the data of {id}"), e);
+    if pool.storage.exists(data).map_err(failed)? {
+        // Those datasets and snapshots that were handed over already.
+        let back = pool.storage.hand_over(data, id.as_str());
+        back.map_err(failed)?;
+    }
+    discard(pool, data)
+}
+
+/// Finishes what was interrupted; a container that was started since, from its own data, keeps
+/// those. To be called before data without a configuration are discarded.
+pub(super) fn finish_replacements(
+    pool: &Pool,
+    configs: &mut [(Name, Config, u64)],
+    may_run: impl Fn(&Name) -> bool,
+) {
     for (id, config, generation) in configs {
         let Some(replacement) = config.replacement.clone() else {
             continue;
         };
         let mut done = config.clone();
-        replacement.apply(&mut done);
-        let finished = replace(pool, id, &replacement.data)
-            .and_then(|()| pool.save_container(id, &done, *generation + 1));
-        match finished {
+        let has_own = || pool.storage.exists(id.as_str()).unwrap_or(true);
+        let (settled, how) = match may_run(id) && has_own() {
+            true => {
+                done.replacement = None;
+                (keep_own(pool, id, &replacement.data), "gave up")
+            }
+            false => {
+                replacement.apply(&mut done);
+                (replace(pool, id, &replacement.data), "finished")
+            }
+        };
+        let settled = settled.and_then(|()| pool.save_container(id, &done, *generation + 1));
+        match settled {
             Ok(()) => {
-                tracing::info!(pool = %pool.name, %id, "finished its reinstallation");
+                tracing::info!(pool = %pool.name, %id, "{how} its reinstallation");
                 *config = done;
                 *generation += 1;
             }

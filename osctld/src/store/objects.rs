@@ -288,10 +288,13 @@ impl<T: Document> Objects<T> {
     }
 
     /// Writes an object, replacing what was stored. Its generation goes up by one, in memory
-    /// only when the new one is on the disk.
+    /// only when the new one is on the disk. One that is being deleted stays so.
     pub fn save(&self, key: &str, object: &mut Stored<T>) -> Result<()> {
         self.waits.check()?;
         let place = place(key)?;
+        if self.has(&place, DELETING)? {
+            return Err(Error::Deleting(self.file(&place, DELETING)));
+        }
         let path = self.file(&place, LIVE);
         let generation = object.generation.saturating_add(1);
         let bytes = encode(&path, generation, &object.value)?;
@@ -339,6 +342,12 @@ impl<T: Document> Objects<T> {
         dir.rename(from, to).map_err(failed)?;
         failpoint!("store.marked");
         dir.sync_dir(".").map_err(failed)
+    }
+
+    /// Whether an object is marked as being deleted.
+    pub fn is_deleting(&self, key: &str) -> Result<bool> {
+        self.waits.check()?;
+        self.has(&place(key)?, DELETING)
     }
 
     /// Takes the mark of [`Objects::mark_deleting`] off again, when the deletion could not begin.

@@ -232,10 +232,17 @@ fn deletion_is_marked_first() {
         objects.create("a", thing("b")),
         Err(Error::Exists(_))
     ));
+    assert!(matches!(objects.check_free("a"), Err(Error::Exists(_))));
+    // Whoever had it before does not bring it back.
+    let mut late = Stored::new(thing("late"));
+    let saved = objects.save("a", &mut late);
+    assert!(matches!(saved, Err(Error::Deleting(_))), "{saved:?}");
+    assert!(objects.is_deleting("a").unwrap());
     let all = f.open().load_all().unwrap();
     assert_eq!((all.len(), all[0].deleting), (1, true));
     assert_eq!(all[0].object.as_ref().unwrap().value, thing("a"));
     objects.unmark_deleting("a").unwrap();
+    assert!(!objects.is_deleting("a").unwrap());
     assert!(objects.load("a").unwrap().is_some());
     objects.mark_deleting("a").unwrap();
     objects.forget("a").unwrap();

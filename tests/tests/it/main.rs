@@ -38,4 +38,5 @@ mod restart;
 mod settings;
 mod snapshots;
 mod stopping;
+mod unfinished;
 mod wire;
