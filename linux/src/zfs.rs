@@ -114,8 +114,17 @@ impl Zfs {
     pub fn exists(&self, dataset: &str) -> Result<bool> {
         let call = || call("lzc_exists", &[dataset]);
         let dataset = name(dataset).map_err(|e| Error::errno(call(), e))?;
+        // The library says no whatever the kernel says, whose answer is the last thing that it asks
+        // for.
+        Errno::clear();
         // SAFETY: the name outlives the call.
-        Ok(unsafe { (self.lib.lzc_exists)(dataset.as_ptr()) } != 0)
+        if unsafe { (self.lib.lzc_exists)(dataset.as_ptr()) } != 0 {
+            return Ok(true);
+        }
+        match Errno::last() {
+            Errno::ENOENT => Ok(false),
+            errno => Err(Error::errno(call(), errno)),
+        }
     }
 
     /// Makes a file system with these properties; its parent must exist. It is not mounted.

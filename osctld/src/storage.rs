@@ -453,7 +453,8 @@ pub trait Storage: Snapshots + Datasets + Debug + Send + Sync {
         Err(NO_STREAMS)
     }
 
-    /// About how many bytes [`Storage::send`] will write.
+    /// About how many bytes [`Storage::send`] will write; `NoSnapshot` where the dataset lacks one
+    /// of the snapshots.
     fn send_size(
         &self,
         _id: &str,

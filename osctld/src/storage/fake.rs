@@ -10,9 +10,10 @@ use std::sync::{Mutex, MutexGuard};
 
 use osctl_linux::beneath::{Mounts, Root, Symlinks};
 
+use super::snapshots::Snapshots;
 use super::{
-    Cause, Datasets, Disk, Emptied, Error, Note, Populate, Result, Space, Storage, Trashed, Watch,
-    check_id, copy_tree,
+    Cause, Datasets, Disk, Emptied, Error, Form, Note, Populate, Result, Space, Storage, Trashed,
+    Watch, check_id, copy_tree,
 };
 
 #[derive(Debug, Default)]
@@ -322,6 +323,24 @@ impl Storage for FakeStorage {
 
     fn disk(&self) -> Result<Disk> {
         Err(Error::Unsupported("memory is no disk"))
+    }
+
+    fn send_size(
+        &self,
+        id: &str,
+        _dataset: &str,
+        _from: Option<&str>,
+        to: &str,
+        _form: Form,
+    ) -> Result<u64> {
+        drop(self.enter("send_size", id)?);
+        match self.snapshots(id)?.iter().any(|s| s.name == to) {
+            true => Ok(1),
+            false => Err(Error::NoSnapshot {
+                id: id.to_owned(),
+                name: to.to_owned(),
+            }),
+        }
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>) -> Result<()> {

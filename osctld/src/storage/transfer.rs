@@ -178,14 +178,14 @@ impl Transfer<'_> {
         let mut parts = Vec::new();
         for dataset in self.from.datasets(self.id)? {
             // A dataset that is younger than a snapshot has no part in it.
-            let has = |name: &str| {
-                let size = self
-                    .from
-                    .send_size(self.id, &dataset, None, name, Form::Compact);
-                name == last || size.is_ok()
+            let mut from = match after {
+                Some(name) if self.has(&dataset, name)? => Some(name.to_owned()),
+                _ => None,
             };
-            let mut from = after.filter(|name| has(name)).map(str::to_owned);
-            for name in wanted.iter().filter(|name| has(name)) {
+            for name in &wanted {
+                if *name != last && !self.has(&dataset, name)? {
+                    continue;
+                }
                 parts.push((
                     dataset.clone(),
                     from.replace((*name).clone()),
@@ -194,6 +194,19 @@ impl Transfer<'_> {
             }
         }
         Ok(parts)
+    }
+
+    /// Whether a dataset has a snapshot. One that is left out for an error would be lost with the
+    /// original.
+    fn has(&self, dataset: &str, name: &str) -> Result<bool> {
+        let size = self
+            .from
+            .send_size(self.id, dataset, None, name, Form::Compact);
+        match size {
+            Ok(_) => Ok(true),
+            Err(Error::NoSnapshot { .. } | Error::NotFound(_)) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Sends one stream from one to the other, both at the same time.
@@ -236,5 +249,35 @@ impl Transfer<'_> {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::FakeStorage;
+    use super::super::snapshots::Snapshots;
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_left_out_only_where_it_is_not() {
+        let fake = FakeStorage::new();
+        fake.create("a", &mut |_| Ok(())).unwrap();
+        fake.complete("a").unwrap();
+        for name in ["old", "last"] {
+            fake.snapshot("a", name, None).unwrap();
+        }
+        let transfer = Transfer {
+            from: &fake,
+            id: "a",
+            to: &fake,
+            new: "b",
+        };
+        let parts = transfer.parts(None, "last", Along::Snapshots).unwrap();
+        let names: Vec<&str> = parts.iter().map(|(_, _, name)| name.as_str()).collect();
+        assert_eq!(names, ["old", "last"]);
+        assert!(!transfer.has("", "none").unwrap());
+        fake.fail("send_size", "out of memory");
+        let parts = transfer.parts(None, "last", Along::Snapshots);
+        assert!(matches!(parts, Err(Error::Io { .. })), "{parts:?}");
     }
 }

@@ -116,7 +116,13 @@ impl ZfsStorage {
         let bytes = self
             .zfs()?
             .send_space(&format!("{source}@{to}"), from, form(how));
-        bytes.map_err(failed("measure", format!("data of container {id}")))
+        bytes.map_err(|e| match e.is(Errno::ENOENT) {
+            true => Error::NoSnapshot {
+                id: id.to_owned(),
+                name: to.to_owned(),
+            },
+            false => failed("measure", format!("data of container {id}"))(e),
+        })
     }
 
     pub(super) fn read_stream(
