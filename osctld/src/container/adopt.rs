@@ -224,10 +224,22 @@ fn finish_renames(pool: &Pool, configs: &mut Vec<(Name, Config, u64)>) {
         let mut config = configs[at].1.clone();
         config.moving_to = None;
         let generation = configs[at].2 + 1;
-        let there = |id: &Name| pool.storage.exists(id.as_str()).unwrap_or(false);
-        let moved = there(&new) && !there(&old);
+        let there = |id: &Name| pool.storage.exists(id.as_str());
+        let moved = match (there(&new), there(&old)) {
+            (Ok(new), Ok(old)) => new && !old,
+            (Err(e), _) | (_, Err(e)) => {
+                // Without its data it is in state error.
+                pool.add_problem(format!("container {old}"), crate::error::chain(&e));
+                continue;
+            }
+        };
         let target = if moved { &new } else { &old };
-        let mut done = pool.save_container(target, &config, generation);
+        // The one of the new id was written later, and may have been changed since.
+        let written = moved && configs.iter().any(|(id, ..)| *id == new);
+        let mut done = match written {
+            true => Ok(()),
+            false => pool.save_container(target, &config, generation),
+        };
         if moved && done.is_ok() {
             pool.rename_hooks(&old, &new);
             pool.rename_container_log(&old, &new);
@@ -239,8 +251,10 @@ fn finish_renames(pool: &Pool, configs: &mut Vec<(Name, Config, u64)>) {
             let why = format!("cannot finish its renaming to {new}: {}", e.chain());
             pool.add_problem(format!("container {old}"), why);
         }
-        configs.retain(|(id, ..)| *id != old && *id != *target);
-        configs.push((target.clone(), config, generation));
+        configs.retain(|(id, ..)| *id != old);
+        if !written {
+            configs.push((target.clone(), config, generation));
+        }
     }
 }
 
@@ -458,6 +472,7 @@ impl Container {
         self.set_state(State::Stopped);
         let recovered = async {
             if !runs {
+                self.undo_rename().await?;
                 self.finish_reinstallation().await?;
             }
             self.try_adopt(&daemon).await
@@ -480,6 +495,7 @@ impl Container {
         let (daemon, _pool) = self.home()?;
         self.clean_up(&daemon).await?;
         self.end_boot().await?;
+        self.undo_rename().await?;
         self.finish_reinstallation().await?;
         self.seen.lock().error = None;
         self.set_state(State::Stopped);

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use osctl_api::names::{GroupPath, Name};
 
+use super::config::Config;
 use super::verdict::Request;
 use super::{Container, blocking};
 use crate::error::Error;
 use crate::events::Change;
 use crate::failpoint;
+use crate::pool::Pool;
 
 impl Container {
     /// Gives it another id.
@@ -17,7 +19,8 @@ impl Container {
     /// finished, or undone, at the next import.
     ///
     /// # Errors
-    /// `InvalidState`, `AlreadyExists`, `Backend`.
+    /// `InvalidState`, `AlreadyExists`; `Backend`: then it is as it was, or in state error when that
+    /// could not be.
     pub async fn rename(self: &Arc<Self>, new: &Name) -> Result<Arc<Container>, Error> {
         self.settle().await;
         self.judge(Request::Rebuild, "rename")?;
@@ -32,7 +35,8 @@ impl Container {
         let (daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
         let generation = self.seen.lock().generation;
-        let config = (*self.config()).clone();
+        let mut config = (*self.config()).clone();
+        config.moving_to = None;
         let moved = Container::new(
             &daemon,
             &pool,
@@ -43,41 +47,14 @@ impl Container {
         );
         pool.add_container(&moved)?;
         let moved_hold = moved.hold("ct mv")?;
-        let done = {
-            let (pool, old, new) = (Arc::clone(&pool), self.id.clone(), new.clone());
-            blocking(move || {
-                let mut marked = config.clone();
-                marked.moving_to = Some(new.clone());
-                pool.save_container(&old, &marked, generation + 1)?;
-                failpoint!("rename.marked");
-                let renamed = pool.storage.rename(old.as_str(), new.as_str());
-                if let Err(e) = renamed {
-                    pool.save_container(&old, &config, generation + 1)?;
-                    return Err(Error::backend(
-                        format!("cannot rename the data of {old}"),
-                        e,
-                    ));
-                }
-                failpoint!("rename.data");
-                pool.save_container(&new, &config, generation + 1)?;
-                failpoint!("rename.config");
-                pool.rename_hooks(&old, &new);
-                pool.rename_container_log(&old, &new);
-                pool.mark_container_deleted(&old)?;
-                pool.forget_container(&old)
-            })
-            .await
-        };
-        if done.is_ok() {
-            daemon.book.rename(&self.owner(), &moved.owner());
-            self.forget_firewall(&daemon);
-            self.forget_profile(&daemon);
-        }
-        if let Err(error) = done {
+        if let Err(error) = self.carry_over(&pool, new, config, generation + 1).await {
             moved.seen.lock().deleted = true;
             pool.remove_container(new);
             return Err(error.context(format!("cannot rename container {}", self.label())));
         }
+        daemon.book.rename(&self.owner(), &moved.owner());
+        self.forget_firewall(&daemon);
+        self.forget_profile(&daemon);
         self.seen.lock().deleted = true;
         pool.remove_container(&self.id);
         daemon.update_bridge_later(&self.config().netifs, &[]).await;
@@ -89,6 +66,98 @@ impl Container {
             .db("container", &pool.name, &self.id, Change::Remove);
         daemon.events.db("container", &pool.name, new, Change::Add);
         Ok(moved)
+    }
+
+    /// Gives what it has on its pool to another id, or nothing of it.
+    async fn carry_over(
+        &self,
+        pool: &Arc<Pool>,
+        new: &Name,
+        config: Config,
+        generation: u64,
+    ) -> Result<(), Error> {
+        let mut marked = config.clone();
+        marked.moving_to = Some(new.clone());
+        let marked = Arc::new(marked);
+        {
+            let (pool, old, new) = (Arc::clone(pool), self.id.clone(), new.clone());
+            let marked = Arc::clone(&marked);
+            blocking(move || {
+                pool.check_free(&new)?;
+                pool.save_container(&old, &marked, generation)
+            })
+            .await?;
+        }
+        failpoint!("rename.marked");
+        {
+            // Until it is done, or undone, this is what its configuration says.
+            let mut seen = self.seen.lock();
+            seen.generation = generation;
+            seen.config = marked;
+        }
+        let carried = {
+            let (pool, old, new) = (Arc::clone(pool), self.id.clone(), new.clone());
+            blocking(move || {
+                let renamed = pool.storage.rename(old.as_str(), new.as_str());
+                renamed
+                    .map_err(|e| Error::backend(format!("cannot rename the data of {old}"), e))?;
+                failpoint!("rename.data");
+                pool.save_container(&new, &config, generation)
+            })
+            .await
+        };
+        if let Err(error) = carried {
+            if let Err(left) = self.undo_rename().await {
+                self.fail(&left);
+            }
+            return Err(error);
+        }
+        failpoint!("rename.config");
+        let (pool, old, new) = (Arc::clone(pool), self.id.clone(), new.clone());
+        blocking(move || {
+            pool.rename_hooks(&old, &new);
+            pool.rename_container_log(&old, &new);
+            let forgotten = pool.mark_container_deleted(&old);
+            if let Err(e) = forgotten.and_then(|()| pool.forget_container(&old)) {
+                // The next import does it.
+                pool.add_problem(format!("container {old}"), e.chain());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns to its id what was given to another one by a renaming that could not be done to its
+    /// end.
+    ///
+    /// # Errors
+    /// `Backend`: then that can be tried again.
+    pub(super) async fn undo_rename(&self) -> Result<(), Error> {
+        let mut config = (*self.config()).clone();
+        let Some(new) = config.moving_to.take() else {
+            return Ok(());
+        };
+        let (_daemon, pool) = self.home()?;
+        let (old, config) = (self.id.clone(), Arc::new(config));
+        let generation = self.seen.lock().generation + 1;
+        let kept = Arc::clone(&config);
+        blocking(move || {
+            let failed = |e| Error::backend(format!("the data of {old} are those of {new}"), e);
+            // It may have been written although that failed.
+            pool.mark_container_deleted(&new)?;
+            pool.forget_container(&new)?;
+            let storage = &pool.storage;
+            let there = |id: &Name| storage.exists(id.as_str()).map_err(failed);
+            if there(&new)? && !there(&old)? {
+                storage.rename(new.as_str(), old.as_str()).map_err(failed)?;
+            }
+            pool.save_container(&old, &kept, generation)
+        })
+        .await?;
+        let mut seen = self.seen.lock();
+        seen.generation = generation;
+        seen.config = config;
+        Ok(())
     }
 
     /// Gives it to another user. Ids on disk are those of the container, so no file is touched.

@@ -147,6 +147,7 @@ impl Container {
         let (daemon, pool) = self.home()?;
         let id = self.id.clone();
         let removed = async {
+            self.undo_rename().await?;
             {
                 let (pool, id) = (Arc::clone(&pool), id.clone());
                 blocking(move || pool.mark_container_deleted(&id)).await?;

@@ -235,3 +235,46 @@ fn what_was_started_from_its_old_files_keeps_them() {
     ct.delete();
     host.assert_clean();
 }
+
+#[test]
+fn a_renaming_that_fails_leaves_the_container_as_it_was() {
+    let host = host!();
+    let ct = original(&host, "web1");
+    let stuck = Stuck::new(&host);
+    let said = refused(&host, &["ct", "mv", "web1", "web2"]);
+    assert!(said.contains("cannot rename"), "{said}");
+    drop(stuck);
+    assert_eq!(
+        (ct.state(), host.ids()),
+        (State::Stopped, vec!["web1".to_owned()])
+    );
+    ct.set(json!({ "hostname": "web1.example.org" }));
+    let document: Value = serde_json::from_slice(&fs::read(conf(&host, "web1")).unwrap()).unwrap();
+    assert_eq!(document.get("moving_to"), None);
+    restart(&host);
+    has_its_files(&ct);
+    // What is there of another one, which could not be loaded, is not written over.
+    fs::create_dir(conf(&host, "web2")).unwrap();
+    let said = refused(&host, &["ct", "mv", "web1", "web2"]);
+    assert!(said.contains("is not loaded"), "{said}");
+    fs::remove_dir(conf(&host, "web2")).unwrap();
+    host.osctl(&["ct", "mv", "web1", "web2"]);
+    has_its_files(&host.ct("web2"));
+
+    // What is known of the new id is newer than what is left of the old one.
+    host.stop_daemon();
+    let mut left: Value = serde_json::from_slice(&fs::read(conf(&host, "web2")).unwrap()).unwrap();
+    left["moving_to"] = json!("web2");
+    left["hostname"] = json!("old.example.org");
+    fs::write(conf(&host, "web1"), serde_json::to_vec(&left).unwrap()).unwrap();
+    host.start_daemon();
+    assert_eq!(
+        (problems(&host), host.ids()),
+        (String::new(), vec!["web2".to_owned()])
+    );
+    let ct = host.ct("web2");
+    assert_eq!(ct.show().hostname.unwrap().to_string(), "web1.example.org");
+    has_its_files(&ct);
+    ct.delete();
+    host.assert_clean();
+}
