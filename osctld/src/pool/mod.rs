@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use osctl_api::names::{AttrName, GroupPath, Name};
 use osctl_api::pool as api;
@@ -72,8 +72,8 @@ pub struct Pool {
     emptying: AtomicU8,
     /// Whether its containers are known.
     loaded: AtomicBool,
-    /// How often in a row deleted data could not be removed.
-    stuck: AtomicU32,
+    /// When deleted data that could not be removed are tried again.
+    retries: Mutex<trash::Retries>,
     /// What deleted data could not be removed for.
     stuck_for: Mutex<Vec<String>>,
     settings: RwLock<Arc<Stored<Settings>>>,

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8};
 
 use osctl_api::names::{GroupPath, Name};
 use rustix::fs::FlockOperation;
@@ -77,7 +77,7 @@ impl Pool {
             condemned: Arc::default(),
             autostart: autostart::Queue::default(),
             emptying: AtomicU8::new(super::trash::IDLE),
-            stuck: AtomicU32::new(0),
+            retries: Mutex::default(),
             settings: RwLock::new(Arc::new(settings)),
             changing: tokio::sync::Mutex::default(),
             address_sets: tokio::sync::Mutex::default(),

@@ -38,6 +38,37 @@ enum Portion {
     Stuck,
 }
 
+/// When what is stuck is tried again. However often it is tried in between for other reasons, there
+/// is one timer, and only what it was tried in vain for makes the next pause longer.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    /// A timer runs.
+    pending: bool,
+    /// How often in a row it ran out in vain.
+    in_vain: u32,
+}
+
+impl Retries {
+    /// The trash was gone through: how long to wait before that is done again, if a timer has to be
+    /// set.
+    fn ended(&mut self, last: Portion) -> Option<Duration> {
+        if last != Portion::Stuck {
+            self.in_vain = 0;
+            return None;
+        }
+        if std::mem::replace(&mut self.pending, true) {
+            return None;
+        }
+        Some(FIRST_RETRY * (1 << self.in_vain.min(MOST_DOUBLINGS)))
+    }
+
+    /// The timer has run out.
+    fn due(&mut self) {
+        self.pending = false;
+        self.in_vain = self.in_vain.saturating_add(1);
+    }
+}
+
 impl Pool {
     /// What waits in the trash, and why. Blocks.
     ///
@@ -185,19 +216,16 @@ impl Pool {
 
     /// Has what is stuck tried again: no event tells when a dataset is no longer busy.
     fn try_again_later(self: &Arc<Pool>, last: Portion) {
-        if last != Portion::Stuck {
-            self.stuck.store(0, Ordering::Relaxed);
+        let Some(pause) = self.retries.lock().ended(last) else {
             return;
-        }
-        let doublings = self.stuck.fetch_add(1, Ordering::Relaxed);
-        let pause = FIRST_RETRY * (1 << doublings.min(MOST_DOUBLINGS));
+        };
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
+            let Some(pool) = pool.upgrade() else { return };
+            pool.retries.lock().due();
             // An exported pool is nobody's any more; one that does not answer may do so later.
-            if let Some(pool) = pool.upgrade()
-                && (pool.answers().is_err() || pool.finish_in().is_ok())
-            {
+            if pool.answers().is_err() || pool.finish_in().is_ok() {
                 pool.empty_trash();
             }
         });
@@ -224,5 +252,45 @@ impl Pool {
                 Portion::Stuck
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_timer_however_often_the_trash_is_emptied() {
+        let mut retries = Retries::default();
+        let timers = (0..100).filter_map(|_| retries.ended(Portion::Stuck));
+        assert_eq!(timers.collect::<Vec<_>>(), [FIRST_RETRY]);
+        // A day of it, with a deletion before each retry.
+        let (mut now, mut rounds) = (FIRST_RETRY, 0);
+        let mut longest = Duration::ZERO;
+        while now < Duration::from_secs(24 * 3600) {
+            retries.due();
+            rounds += 1;
+            let pause = retries.ended(Portion::Stuck).unwrap();
+            assert_eq!(retries.ended(Portion::Stuck), None);
+            assert!(pause <= longest * 2 || rounds == 1);
+            longest = longest.max(pause);
+            now += pause;
+        }
+        assert!((80..100).contains(&rounds), "{rounds}");
+        assert_eq!(longest, FIRST_RETRY * 1024);
+        // Once it is empty, the next thing that is busy is tried again soon.
+        retries.due();
+        assert_eq!(retries.ended(Portion::Done), None);
+        assert_eq!(retries.ended(Portion::Stuck), Some(FIRST_RETRY));
+    }
+
+    #[test]
+    fn what_is_busy_for_a_moment_is_tried_again_soon_after_many_deletions() {
+        let mut retries = Retries::default();
+        for _ in 0..10 {
+            retries.ended(Portion::Stuck);
+        }
+        retries.due();
+        assert_eq!(retries.ended(Portion::Stuck), Some(FIRST_RETRY * 2));
     }
 }
