@@ -79,6 +79,9 @@ impl Container {
         self.settle().await;
         let hold = self.hold("ct boot")?;
         if params.force {
+            // What can be known before is no reason to have stopped it.
+            let path = path.clone();
+            blocking(move || reinstall::check_opens(&path)).await?;
             self.stop_by_force(&hold).await?;
         }
         self.judge(Request::Rebuild, "boot")?;

@@ -4,6 +4,8 @@
 //! which keeps their snapshots. Then the configuration says that they take their place, which is
 //! finished whatever happens after that.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +49,14 @@ impl Container {
         self.settle().await;
         let hold = self.hold("ct reinstall")?;
         if params.force {
+            // What can be known before is no reason to have stopped it.
+            let (this, path, params) = (Arc::clone(self), path.clone(), params.clone());
+            blocking(move || {
+                let (_daemon, pool) = this.home()?;
+                this.check_snapshots(&pool, &params)?;
+                check_opens(&path)
+            })
+            .await?;
             self.stop_by_force(&hold).await?;
         }
         self.judge(Request::Rebuild, "reinstall")?;
@@ -259,6 +269,17 @@ pub(super) fn checked_image(path: &str) -> Result<&str, Error> {
         return Err(Error::invalid(wrong));
     }
     Ok(path)
+}
+
+/// Refuses an image that can't be opened. Blocks.
+pub(super) fn check_opens(path: &Path) -> Result<(), Error> {
+    // One that nobody writes to must not be waited for.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path);
+    let failed = |e| Error::invalid_with(format!("cannot use image {}", path.display()), e);
+    opened.map(drop).map_err(failed)
 }
 
 /// Throws away data that are nobody's; fine when there are none.

@@ -271,6 +271,13 @@ fn a_reinstalled_container_keeps_all_but_its_files() {
         "2",
     ];
     assert!(!host.try_osctl(&reinstall).status.success(), "it runs");
+    // For an image that is not there it is not stopped.
+    let init = web1.init_pid();
+    for verb in ["reinstall", "boot"] {
+        let missing = ["ct", verb, "web1", "--from-archive", "/none", "--force"];
+        assert!(!host.try_osctl(&missing).status.success());
+        assert_eq!(web1.init_pid(), init, "{verb}");
+    }
     // An image that can't be used: as it was.
     host.osctl(&["ct", "stop", "web1"]);
     let none = ["ct", "reinstall", "web1", "--from-archive", "/none"];
