@@ -21,7 +21,7 @@ use super::mount_change::registered;
 use super::netifs::Planned;
 use super::plan::Mode;
 use super::verdict::Request;
-use super::{Container, Pending, Run, blocking, boot, reinstall, relocate, watch};
+use super::{Container, Pending, Run, blocking, boot, change, reinstall, relocate, watch};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::group::{self, Parents};
@@ -163,7 +163,7 @@ fn recover(pool: &Pool, run_dir: &Path) -> Found {
     }
     // What was to be deleted is marked now, or can't be.
     condemned.keys().for_each(|id| pool.condemned.forget(id));
-    finish_renames(pool, &mut configs);
+    change::finish_renames(pool, &mut configs);
     reinstall::finish_replacements(pool, &mut configs, may_run);
     boot::settle_boots(pool, &mut configs, may_run);
     // Also what an operation could not finish: datasets of the container may be in it.
@@ -209,53 +209,6 @@ fn is_condemned(
     };
     pool.add_problem(format!("container {id}"), problem);
     false
-}
-
-/// A rename that was interrupted is finished when the data was moved, else undone.
-fn finish_renames(pool: &Pool, configs: &mut Vec<(Name, Config, u64)>) {
-    let renaming: Vec<(Name, Name)> = configs
-        .iter()
-        .filter_map(|(id, c, _)| c.moving_to.clone().map(|new| (id.clone(), new)))
-        .collect();
-    for (old, new) in renaming {
-        let Some(at) = configs.iter().position(|(id, ..)| *id == old) else {
-            continue;
-        };
-        let mut config = configs[at].1.clone();
-        config.moving_to = None;
-        let generation = configs[at].2 + 1;
-        let there = |id: &Name| pool.storage.exists(id.as_str());
-        let moved = match (there(&new), there(&old)) {
-            (Ok(new), Ok(old)) => new && !old,
-            (Err(e), _) | (_, Err(e)) => {
-                // Without its data it is in state error.
-                pool.add_problem(format!("container {old}"), crate::error::chain(&e));
-                continue;
-            }
-        };
-        let target = if moved { &new } else { &old };
-        // The one of the new id was written later, and may have been changed since.
-        let written = moved && configs.iter().any(|(id, ..)| *id == new);
-        let mut done = match written {
-            true => Ok(()),
-            false => pool.save_container(target, &config, generation),
-        };
-        if moved && done.is_ok() {
-            pool.rename_hooks(&old, &new);
-            pool.rename_container_log(&old, &new);
-            done = pool
-                .mark_container_deleted(&old)
-                .and_then(|()| pool.forget_container(&old));
-        }
-        if let Err(e) = done {
-            let why = format!("cannot finish its renaming to {new}: {}", e.chain());
-            pool.add_problem(format!("container {old}"), why);
-        }
-        configs.retain(|(id, ..)| *id != old);
-        if !written {
-            configs.push((target.clone(), config, generation));
-        }
-    }
 }
 
 /// Removes cgroups and runtime state of containers that are not known.

@@ -213,3 +213,50 @@ impl Container {
         .map(drop)
     }
 }
+
+/// A rename that was interrupted is finished when the data was moved, else undone.
+pub(super) fn finish_renames(pool: &Pool, configs: &mut Vec<(Name, Config, u64)>) {
+    let renaming: Vec<(Name, Name)> = configs
+        .iter()
+        .filter_map(|(id, c, _)| c.moving_to.clone().map(|new| (id.clone(), new)))
+        .collect();
+    for (old, new) in renaming {
+        let Some(at) = configs.iter().position(|(id, ..)| *id == old) else {
+            continue;
+        };
+        let mut config = configs[at].1.clone();
+        config.moving_to = None;
+        let generation = configs[at].2 + 1;
+        let there = |id: &Name| pool.storage.exists(id.as_str());
+        let moved = match (there(&new), there(&old)) {
+            (Ok(new), Ok(old)) => new && !old,
+            (Err(e), _) | (_, Err(e)) => {
+                // Without its data it is in state error.
+                pool.add_problem(format!("container {old}"), crate::error::chain(&e));
+                continue;
+            }
+        };
+        let target = if moved { &new } else { &old };
+        // The one of the new id was written later, and may have been changed since.
+        let written = moved && configs.iter().any(|(id, ..)| *id == new);
+        let mut done = match written {
+            true => Ok(()),
+            false => pool.save_container(target, &config, generation),
+        };
+        if moved && done.is_ok() {
+            pool.rename_hooks(&old, &new);
+            pool.rename_container_log(&old, &new);
+            done = pool
+                .mark_container_deleted(&old)
+                .and_then(|()| pool.forget_container(&old));
+        }
+        if let Err(e) = done {
+            let why = format!("cannot finish its renaming to {new}: {}", e.chain());
+            pool.add_problem(format!("container {old}"), why);
+        }
+        configs.retain(|(id, ..)| *id != old);
+        if !written {
+            configs.push((target.clone(), config, generation));
+        }
+    }
+}
