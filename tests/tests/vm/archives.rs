@@ -203,7 +203,7 @@ fn snapshots_go_along() {
          for part in base incremental; do
              tar -xOf /tmp/old.tar rootfs/$part.dat.gz | gunzip | zfs recv -u -F tank/old/web1 || exit
          done
-         for name in $(tar -xOf /tmp/old.tar snapshots.yml | sed 's/^- //'); do
+         for name in $(tar -xOf /tmp/old.tar snapshots.yml | grep -o 'osctl-[0-9a-z-]*'); do
              zfs destroy tank/old/web1@$name || exit
          done",
     );
