@@ -27,6 +27,11 @@ pub use host::Host;
 pub use network::Network;
 pub use rootfs::Rootfs;
 
+/// Whether tests that walk through many cases take all of them, not some that stand for the others.
+pub fn is_thorough() -> bool {
+    std::env::var_os("OSCTL_TEST_THOROUGH").is_some()
+}
+
 /// Ends the test here, saying why, when what it needs is not there.
 #[macro_export]
 macro_rules! skip {

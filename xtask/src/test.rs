@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<()> {
     apt::ensure(PACKAGES)?;
     ui::step("building the programs");
     let mut build = cargo();
-    build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
+    build.args(test_programs());
     process::run(&mut build, "cargo build")?;
     for image in IMAGES {
         template::ensure(image)?;
@@ -74,6 +74,19 @@ pub fn run(args: &Args) -> Result<()> {
         false => Lab::ensure()?,
     };
     runner(&["--workspace"], &args.runner, lab.as_ref())
+}
+
+/// Arguments of cargo that build all programs of a debug build. Tests have other features of some
+/// libraries: with the tests themselves, nothing is built twice.
+pub fn test_programs() -> [&'static str; 6] {
+    [
+        "build",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--bins",
+        "--tests",
+    ]
 }
 
 /// Runs those tests that `selection` and `arguments` name, and ends with the

@@ -16,9 +16,12 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// Directory of the built images.
+/// Directory of the built images: in `OSCTL_CACHE`, if there is one.
 pub fn images() -> PathBuf {
-    target().join("images")
+    match std::env::var_os("OSCTL_CACHE") {
+        Some(_) => cache().join("images"),
+        None => target().join("images"),
+    }
 }
 
 /// Directory of what makes a later run quicker: `OSCTL_CACHE`, by default in

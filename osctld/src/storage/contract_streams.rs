@@ -246,7 +246,11 @@ fn hostile_streams_leave_nothing() {
     let Some(test) = Test::new() else { return };
     let good = test.stream(None, "b", Form::Plain);
     let end = good.len();
-    for cut in [0, 1, 311, 312, 1000, end / 2, end - 312, end - 1] {
+    // In an emulated machine each of them takes a while.
+    let thorough = std::env::var_os("OSCTL_TEST_THOROUGH").is_some();
+    let stride = if thorough { 1 } else { 3 };
+    let cuts = [0, 312, 1000, 311, end / 2, end - 312, 1, end - 1];
+    for cut in cuts.into_iter().step_by(stride) {
         let early = if cut == 0 || cut == 1 || cut == 311 {
             "ends too early"
         } else {
@@ -254,7 +258,8 @@ fn hostile_streams_leave_nothing() {
         };
         test.refuses(&good[..cut], early);
     }
-    for place in [0, 4, 8, 16, 32, 48, 400, end / 2, end - 200] {
+    let places = [0, 4, 8, 16, 32, 48, end / 2, end - 200, 400];
+    for place in places.into_iter().step_by(stride) {
         let mut corrupt = good.clone();
         corrupt[place] ^= 0x55;
         test.refuses(&corrupt, "");

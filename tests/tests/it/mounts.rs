@@ -413,7 +413,12 @@ fn a_guest_that_swaps_the_place_of_a_mount_gains_nothing() {
     let mut attacker = ct.open_quiet(&[ATTACKER, "swap", &victim, "/t/d", "/t/d/x"]);
     let mut client = host.client();
     let (mut done, mut failed) = (0, 0);
-    for _ in 0..1000 {
+    let rounds = if osctl_tests::is_thorough() {
+        1000
+    } else {
+        300
+    };
+    for _ in 0..rounds {
         let activate = osctl_tests::host::params::<Activate>(with_id(&ct, &place));
         let deactivate = osctl_tests::host::params::<Deactivate>(with_id(&ct, &place));
         for result in [
@@ -433,7 +438,7 @@ fn a_guest_that_swaps_the_place_of_a_mount_gains_nothing() {
         }
     }
     println!("{done} done, {failed} failed");
-    assert!(done > 100 && failed > 100, "{done} done, {failed} failed");
+    assert!(done > 30 && failed > 30, "{done} done, {failed} failed");
     assert_eq!(leaks::mountinfo(), before);
     assert_eq!(
         osctl_tests::canary::manifest(&host.path("canary"), &[]),

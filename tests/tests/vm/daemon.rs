@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use osctl_tests::is_thorough;
 use osctl_tests::vm::{Machine, Settings};
 
 /// Runs those tests of `program` that `arguments` name. None may say that it is
@@ -41,23 +42,47 @@ fn cgroups() {
     pass("osctld", &["cgroup::"]);
 }
 
-#[test]
-fn limits_and_settings() {
-    pass("it", &["settings::"]);
-}
-
-#[test]
-fn stopping() {
-    pass("it", &["stopping::"]);
-}
-
-#[test]
-fn restarts() {
-    pass("it", &["restart::"]);
-}
-
-#[test]
-fn attackers() {
+/// Runs tests of `it`: `some` of them, which differ on such a host, and all that `all` name if they
+/// are asked for.
+#[track_caller]
+fn pass_it(all: &[&str], some: &[&str]) {
+    let all = if is_thorough() { all } else { some };
     // The one left out starts twenty thousand programs, which takes an emulated machine minutes.
-    pass("it", &["attackers::", "--skip=secrets_of_the_host"]);
+    let arguments = [all, &["--skip=secrets_of_the_host"]].concat();
+    pass("it", &arguments);
+}
+
+#[test]
+fn limits_and_stops() {
+    pass_it(
+        &["settings::", "stopping::"],
+        &[
+            "settings::limits_are_applied_live",
+            "settings::a_limit_of_a_group",
+            "settings::cgroup_parameters",
+            "settings::devices_are_added",
+            "stopping::a_frozen_guest",
+            "stopping::frozen_processes",
+            "stopping::a_fork_bomb",
+            "stopping::a_container_whose_supervisor_is_killed",
+        ],
+    );
+}
+
+#[test]
+fn restarts_and_attackers() {
+    pass_it(
+        &["restart::", "attackers::"],
+        &[
+            "restart::containers_consoles_and_sessions_survive_a_daemon_that_is_killed",
+            "restart::reboot_halt_and_crash_are_told_apart_also",
+            "restart::a_stopped_daemon_leaves_nothing",
+            "attackers::switches_of_the_host",
+            "attackers::devices_outside_the_rules",
+            "attackers::limits_of_a_container_cannot_be_lifted",
+            "attackers::bombs_of_a_guest_end",
+            "attackers::an_allocation_bomb",
+            "attackers::whatever_a_guest_piles_up",
+        ],
+    );
 }

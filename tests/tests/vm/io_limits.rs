@@ -160,7 +160,7 @@ fn copies_keep_to_a_rate() {
 /// What `io.weight` does, in figures: what one of two containers that write at the same time gets.
 #[test]
 fn weights_in_figures() {
-    if std::env::var_os("OSCTL_TEST_THOROUGH").is_none() {
+    if !osctl_tests::is_thorough() {
         println!("skipped: figures are measured with OSCTL_TEST_THOROUGH=1");
         return;
     }

@@ -5,6 +5,7 @@
 //! copy of the files is what disks have when the power fails: ZFS writes nothing by itself but what
 //! somebody waits for, as its clock is set to an hour.
 
+use osctl_tests::is_thorough;
 use osctl_tests::vm::{Machine, Settings};
 
 use super::zfs::says;
@@ -19,7 +20,7 @@ daemon() {
     for i in $(seq 600); do
         osctl --json ping 2> /dev/null | grep -q '"initialized": *true' && return
         kill -0 $(cat pid) 2> /dev/null || return 1
-        sleep 0.1
+        sleep 0.4
     done
     return 1
 }
@@ -101,11 +102,6 @@ const QUIET: Operation = Operation {
     mine: &["second"],
     always: "true",
 };
-
-/// Whether the power fails at every step, and after the last.
-fn is_thorough() -> bool {
-    std::env::var_os("OSCTL_TEST_THOROUGH").is_some()
-}
 
 /// A host with the pools, which are made once for all tests.
 fn host() -> Option<Machine> {

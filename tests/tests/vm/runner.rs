@@ -82,7 +82,7 @@ fn what_the_guide_shows_is_what_a_new_user_sees() {
     let mut command = Command::new(script);
     command
         .env("NIX_DISK_IMAGE", &disk)
-        .env("QEMU_KERNEL_PARAMS", "quiet")
+        .env("QEMU_KERNEL_PARAMS", "quiet norandmaps")
         .env("QEMU_OPTS", "-m 1536")
         .env(
             "QEMU_NET_OPTS",

@@ -1,5 +1,6 @@
 //! Snapshots of containers on ZFS: by hand, by schedule, with clones, and when the daemon dies.
 
+use osctl_tests::is_thorough;
 use osctl_tests::vm::Machine;
 
 use super::zfs::{self, fails, says, wait_for_trash};
@@ -227,6 +228,10 @@ fn what_the_daemon_died_in_is_finished_or_undone() {
         ("rollback.destroyed", rollback, "first", one.clone()),
         ("rollback.dataset", rollback, "first", one),
     ] {
+        // At the others the power fails (`power.rs`).
+        if !is_thorough() && !["rollback.marked", "rollback.destroyed"].contains(&point) {
+            continue;
+        }
         println!("dies at {point}");
         says(host, "osctl ct start web1");
         says(

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Settings};
+use osctl_tests::{Rootfs, is_thorough};
 
 /// A pool of ZFS on a disk of its own. There is no udev: a partition appears at once, a whole disk
 /// would be waited for.
@@ -55,7 +55,7 @@ pub(super) fn fails(host: &mut Machine, script: &str) -> String {
 #[track_caller]
 pub(super) fn dies_at(host: &mut Machine, point: &str) {
     let ready = "for i in $(seq 100); do osctl --json ping 2> /dev/null \
-        | grep -q '\"initialized\": *true' && exit; sleep 0.2; done; cat /tmp/log; exit 1";
+        | grep -q '\"initialized\": *true' && exit; sleep 0.5; done; cat /tmp/log; exit 1";
     let start = format!("OSCTLD_FAILPOINT={point} osctld > /tmp/log 2>&1 &");
     says(
         host,
@@ -80,9 +80,14 @@ fn storage_keeps_its_contract() {
     };
     let tests = PathBuf::from(std::env::var_os("OSCTL_VM_TESTS").unwrap()).join("osctld");
     host.push("/tmp/tests", 0o755, &fs::read(tests).unwrap());
-    let output = host.sh(
-        "OSCTL_TEST_DATASET=tank /tmp/tests --nocapture --test-threads 2 storage::contract 2>&1",
-    );
+    let thorough = if is_thorough() {
+        "OSCTL_TEST_THOROUGH=1"
+    } else {
+        ""
+    };
+    let output = host.sh(&format!(
+        "{thorough} OSCTL_TEST_DATASET=tank /tmp/tests --nocapture --test-threads 2 storage::contract 2>&1"
+    ));
     let text = output.text();
     println!("{text}");
     assert_eq!(output.status, 0);

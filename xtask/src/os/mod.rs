@@ -14,7 +14,7 @@ use std::process::Command;
 
 use crate::check::cargo;
 use crate::error::{Error, FileContext as _, Result};
-use crate::{apt, process, ui, workspace};
+use crate::{apt, process, test, ui, workspace};
 
 /// Programs that the image gets, with the packages they are of.
 const PROGRAMS: &[&str] = &["osctl", "osctld", "osctl-runtime", "osctl-vm-agent"];
@@ -46,6 +46,9 @@ pub struct Image {
     /// Optimised programs.
     #[arg(long)]
     release: bool,
+    /// With the programs that tests run.
+    #[arg(skip)]
+    tests: bool,
 }
 
 impl Image {
@@ -54,6 +57,7 @@ impl Image {
         Self {
             configuration: "os/hosts/vm.nix".into(),
             release: false,
+            tests: true,
         }
     }
 }
@@ -136,6 +140,7 @@ pub fn build_next() -> Result<PathBuf> {
     let image = Image {
         configuration: "os/hosts/vm-next.nix".into(),
         release: false,
+        tests: true,
     };
     build_attributes(&image, &[("toplevel", "next")])?;
     Ok(workspace::target().join("os/next"))
@@ -147,7 +152,7 @@ fn build_attributes(image: &Image, attributes: &[(&str, &str)]) -> Result<()> {
     apt::ensure(&[apt::NIX, apt::BUSYBOX])?;
     let cache = cache();
     fs::create_dir_all(&cache).of("create", &cache)?;
-    let programs = programs(&cache, image.release)?;
+    let programs = programs(&cache, image)?;
     let lock = cache.join("lock.json");
     if !lock::is_current(&lock)? {
         lock::write(&lock)?;
@@ -178,21 +183,22 @@ fn build_attributes(image: &Image, attributes: &[(&str, &str)]) -> Result<()> {
 
 /// Builds our programs and puts them, without what debuggers want, into one
 /// directory.
-fn programs(cache: &Path, release: bool) -> Result<PathBuf> {
+fn programs(cache: &Path, image: &Image) -> Result<PathBuf> {
     ui::step("building the programs");
     let mut build = cargo();
-    build.args(["build", "--quiet", "--locked", "--bins"]);
-    if release {
-        build.arg("--release");
+    if image.tests {
+        build.args(test::test_programs());
+    } else {
+        build.args(["build", "--quiet", "--locked", "--bins"]);
+        if image.release {
+            build.arg("--release");
+        }
         for package in ["osctl", "osctld", "osctl-runtime", "osctl-tests"] {
             build.args(["--package", package]);
         }
-    } else {
-        // As for the other tests, so that nothing is built twice.
-        build.arg("--workspace");
     }
     process::run(&mut build, "cargo build")?;
-    let profile = if release { "release" } else { "debug" };
+    let profile = if image.release { "release" } else { "debug" };
     let directory = cache.join("programs");
     fs::create_dir_all(&directory).of("create", &directory)?;
     for program in PROGRAMS {
