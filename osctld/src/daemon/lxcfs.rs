@@ -17,7 +17,7 @@ use crate::lxcfs::Found;
 
 /// How long it may take to answer before it counts as one that does not.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After how long one that is mounted and does not answer is asked again.
+/// After how long one is asked again.
 const AGAIN: Duration = Duration::from_secs(30);
 /// How many containers are repaired at the same time.
 const AT_ONCE: usize = 8;
@@ -50,8 +50,9 @@ pub(super) async fn watch(daemon: Arc<Daemon>) {
         tokio::select! {
             () = changed(&mounts) => {}
             () = ended(process) => {}
-            // It may have been too busy to answer.
-            () = sleep(AGAIN), if !serves => {}
+            // Nothing tells of one that hangs, nor of one that goes on: a look now and then does. All
+            // that read such a file in a container wait for it meanwhile.
+            () = sleep(AGAIN) => {}
         }
     }
 }

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
 use osctl_tests::{Ct, Host, host, processes, wait};
 use serde_json::json;
 
@@ -56,6 +58,11 @@ impl Lxcfs {
         wait::until("lxcfs answers", || {
             std::fs::read_to_string(self.path().join("proc/uptime")).is_ok()
         });
+    }
+
+    /// It stops answering, and goes on again.
+    fn signal(&self, signal: Signal) {
+        processes::signal(self.child.as_ref().unwrap().id(), signal);
     }
 
     /// Its mount stays, and answers nobody.
@@ -156,6 +163,40 @@ fn a_container_sees_its_own_limits_whoever_dies() {
         ct.kill();
         ct.delete();
     }
+    drop(lxcfs);
+    host.assert_clean();
+}
+
+/// Longer than it takes until one that hangs, or no longer does, is noticed.
+const NOTICED: Duration = Duration::from_secs(90);
+
+#[test]
+fn one_that_hangs_is_noticed() {
+    let Some(mut lxcfs) = Lxcfs::new() else {
+        return;
+    };
+    lxcfs.start();
+    let host = host!(&lxcfs.config());
+    let ct = limited(&host, "web1");
+    ct.start();
+    assert_own(&ct);
+    let sees_lxcfs = || ct.sh("cat /proc/self/mountinfo").contains("lxcfs");
+    lxcfs.signal(Signal::SIGSTOP);
+    let gone = wait::find(NOTICED, || (!sees_lxcfs()).then_some(()));
+    if gone.is_none() {
+        // Else it could not be cleaned up.
+        lxcfs.signal(Signal::SIGCONT);
+        panic!("it still has the files of one that hangs");
+    }
+    assert_kernels(&ct);
+    let threads = processes::threads(host.daemon_pid());
+    lxcfs.signal(Signal::SIGCONT);
+    let own = wait::find(NOTICED, || sees_lxcfs().then_some(()));
+    assert!(own.is_some(), "it has the kernel's files");
+    assert_own(&ct);
+    assert!(threads < 50, "{threads} threads");
+    ct.kill();
+    ct.delete();
     drop(lxcfs);
     host.assert_clean();
 }
