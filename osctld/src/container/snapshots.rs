@@ -399,44 +399,43 @@ pub fn list_snapshots(daemon: &Daemon, wanted: &api::List) -> Result<Vec<api::Sn
     Ok(found)
 }
 
-/// Carries out what the schedules of all containers want now; when something is due next.
-pub async fn keep_schedules(daemon: &Arc<Daemon>) -> Option<i64> {
+/// Carries out what the schedules of a pool's containers want now; when something is due next.
+pub async fn keep_schedules(pool: Arc<Pool>) -> Option<i64> {
     /// Seconds until what did not work is tried again.
     const AGAIN: i64 = 60;
-    let mut next = None;
-    for pool in daemon.all_pools() {
-        let mut scheduled = pool.containers();
-        scheduled.retain(|c| c.config().snapshots.is_some());
-        if scheduled.is_empty() || !pool.is_active() || !has_snapshots(&pool) {
-            continue;
-        }
-        let now = now();
-        let asked = Arc::clone(&pool);
-        let cannot = format!("cannot list snapshots of pool {}", pool.name);
-        let all = blocking(move || asked.storage.all_snapshots().map_err(failed(cannot))).await;
-        let all = all.unwrap_or_else(|e| {
+    let mut scheduled = pool.containers();
+    scheduled.retain(|c| c.config().snapshots.is_some());
+    if scheduled.is_empty() || !pool.is_active() || !has_snapshots(&pool) {
+        return None;
+    }
+    let now = now();
+    let asked = Arc::clone(&pool);
+    let cannot = format!("cannot list snapshots of pool {}", pool.name);
+    let all = blocking(move || asked.storage.all_snapshots().map_err(failed(cannot))).await;
+    let all = match all {
+        Ok(all) => all,
+        Err(e) => {
             tracing::warn!("no snapshots by schedule: {}", e.chain());
-            scheduled.clear();
-            next = Some(now + AGAIN);
-            Default::default()
-        });
-        for container in scheduled {
-            let snapshots = all
-                .get(container.id.as_str())
-                .map_or(&[][..], Vec::as_slice);
-            let kept = container.keep_schedule(snapshots, now).await;
-            let config = container.config();
-            let mut due = config
-                .snapshots
-                .as_ref()
-                .and_then(|k| schedule::next(k, now));
-            if let Err(e) = kept {
-                let label = container.label();
-                tracing::warn!(container = %label, "no snapshot by schedule: {}", e.chain());
-                due = Some(now + AGAIN);
-            }
-            next = next.into_iter().chain(due).min();
+            return Some(now + AGAIN);
         }
+    };
+    let mut next = None;
+    for container in scheduled {
+        let snapshots = all
+            .get(container.id.as_str())
+            .map_or(&[][..], Vec::as_slice);
+        let kept = container.keep_schedule(snapshots, now).await;
+        let config = container.config();
+        let mut due = config
+            .snapshots
+            .as_ref()
+            .and_then(|k| schedule::next(k, now));
+        if let Err(e) = kept {
+            let label = container.label();
+            tracing::warn!(container = %label, "no snapshot by schedule: {}", e.chain());
+            due = Some(now + AGAIN);
+        }
+        next = next.into_iter().chain(due).min();
     }
     next
 }

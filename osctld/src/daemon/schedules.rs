@@ -1,7 +1,14 @@
 //! Snapshots by schedule: one timer, to when the first of them is due, by the host's clock.
+//!
+//! Each pool has rounds of its own: one that waits for its disks in the middle of a snapshot keeps no
+//! other one waiting.
 
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::io::{ErrorKind, Result};
 use std::sync::Arc;
+
+use osctl_api::names::Name;
 
 use rustix::io::Errno;
 use rustix::time::{
@@ -9,6 +16,7 @@ use rustix::time::{
     timerfd_settime,
 };
 use tokio::net::unix::pipe::Receiver;
+use tokio::task::{Id, JoinSet};
 
 use super::Daemon;
 use crate::container;
@@ -22,18 +30,92 @@ pub(super) async fn keep(daemon: Arc<Daemon>) {
             return;
         }
     };
+    let mut rounds = Rounds::default();
     loop {
-        daemon.schedules.notified().await;
-        loop {
-            let next = container::keep_schedules(&daemon).await;
-            tokio::select! {
-                () = daemon.schedules.notified() => {}
-                woken = timer.wait(next) => if let Err(e) = woken {
+        tokio::select! {
+            () = daemon.schedules.notified() => rounds.begin_all(&daemon),
+            woken = timer.wait(rounds.next()) => {
+                if let Err(e) = woken {
                     tracing::error!("snapshots by schedule wait for the next change: {e}");
-                    break;
-                },
+                    daemon.schedules.notified().await;
+                }
+                rounds.begin_all(&daemon);
             }
+            () = rounds.ended() => {}
         }
+    }
+}
+
+/// What is done for each pool.
+#[derive(Default)]
+struct Rounds {
+    of: BTreeMap<Name, Round>,
+    tasks: JoinSet<Option<i64>>,
+    pools: HashMap<Id, Name>,
+}
+
+/// How far a pool is.
+enum Round {
+    /// It goes on; and once it has ended, another one is to begin.
+    Goes { again: bool },
+    /// It has ended, and the next one is due then.
+    Due(Option<i64>),
+}
+
+impl Rounds {
+    fn begin_all(&mut self, daemon: &Daemon) {
+        let pools = daemon.all_pools();
+        self.of.retain(|name, round| {
+            matches!(round, Round::Goes { .. }) || pools.iter().any(|pool| pool.name == *name)
+        });
+        for pool in pools {
+            let name = pool.name.clone();
+            self.begin(&name, container::keep_schedules(pool));
+        }
+    }
+
+    /// Begins a round, unless the one before goes on.
+    fn begin(&mut self, pool: &Name, round: impl Future<Output = Option<i64>> + Send + 'static) {
+        if let Some(Round::Goes { again }) = self.of.get_mut(pool.as_str()) {
+            if !*again {
+                tracing::info!(%pool, "snapshots by schedule wait for those that are being made");
+            }
+            *again = true;
+            return;
+        }
+        let task = self.tasks.spawn(round);
+        self.pools.insert(task.id(), pool.clone());
+        self.of.insert(pool.clone(), Round::Goes { again: false });
+    }
+
+    /// Waits until one has ended; for ever, when none goes.
+    async fn ended(&mut self) {
+        let (id, due) = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, due))) => (id, due),
+            Some(Err(e)) => {
+                tracing::error!("snapshots by schedule ended unexpectedly: {e}");
+                (e.id(), None)
+            }
+            None => return std::future::pending().await,
+        };
+        let Some(pool) = self.pools.remove(&id) else {
+            return;
+        };
+        let due = match self.of.get(pool.as_str()) {
+            // At once.
+            Some(Round::Goes { again: true }) => Some(0),
+            _ => due,
+        };
+        self.of.insert(pool, Round::Due(due));
+    }
+
+    /// When the first one is due.
+    fn next(&self) -> Option<i64> {
+        let due = self.of.values().filter_map(|round| match round {
+            Round::Due(due) => *due,
+            Round::Goes { .. } => None,
+        });
+        due.min()
     }
 }
 
@@ -107,5 +189,31 @@ mod tests {
         assert!(never.await.is_err());
         // It is set anew.
         timer.wait(Some(0)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_waits_keeps_no_other_one_waiting() {
+        let (stuck, good) = ("stuck".parse().unwrap(), "good".parse().unwrap());
+        let mut rounds = Rounds::default();
+        let (let_go, waiting) = tokio::sync::oneshot::channel::<()>();
+        rounds.begin(&stuck, async {
+            let _ = waiting.await;
+            Some(3)
+        });
+        for due in [7, 9] {
+            rounds.begin(&good, async move { Some(due) });
+            rounds.begin(&stuck, async { panic!("the one before has not ended") });
+            rounds.ended().await;
+            assert_eq!(rounds.next(), Some(due));
+        }
+        let early = tokio::time::timeout(Duration::from_millis(50), rounds.ended()).await;
+        assert!(early.is_err());
+        // What was not begun is made up for at once.
+        let_go.send(()).unwrap();
+        rounds.ended().await;
+        assert_eq!(rounds.next(), Some(0));
+        rounds.begin(&stuck, async { Some(11) });
+        rounds.ended().await;
+        assert_eq!(rounds.next(), Some(9));
     }
 }
