@@ -15,7 +15,7 @@ use super::copy::Audience;
 use super::mount::{Found, Mount, Source, Time};
 use super::plan::Mode;
 use super::verdict::Request;
-use super::{Container, blocking, reinstall};
+use super::{Container, blocking, lengthy, reinstall};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
@@ -92,7 +92,7 @@ impl Container {
         let gate = pool.enter()?;
         let booted = {
             let (this, pool) = (Arc::clone(self), Arc::clone(&pool));
-            blocking(move || {
+            lengthy(move || {
                 let image = reinstall::Image {
                     path: &path,
                     said: [&params.distribution, &params.version, &params.arch],

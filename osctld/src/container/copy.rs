@@ -15,7 +15,7 @@ use super::interruption::USUAL;
 use super::netif::Netif;
 use super::pace::Pace;
 use super::verdict::Request;
-use super::{Container, Hold, blocking};
+use super::{Container, Hold, lengthy};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
@@ -227,7 +227,7 @@ impl Container {
     ) -> Result<T, Error> {
         let (this, pool) = (Arc::clone(self), Arc::clone(pool));
         let (target, new) = (Arc::clone(target), Arc::clone(new));
-        blocking(move || {
+        lengthy(move || {
             step(&Transfer {
                 from: pool.storage.as_ref(),
                 id: this.id.as_str(),

@@ -13,7 +13,7 @@ use osctl_api::names::{GroupPath, Name};
 
 use super::config::{Config, Distribution};
 use super::settings::quota;
-use super::{Container, Hold, blocking};
+use super::{Container, Hold, blocking, lengthy};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::events::Change;
@@ -160,7 +160,7 @@ async fn build(
     let (pool, id) = (Arc::clone(pool), container.id.clone());
     let params = params.clone();
     let limits = daemon.config.image.limits();
-    blocking(move || {
+    lengthy(move || {
         let found = populate(&pool, &id, source.as_deref(), &limits, &progress, &cancel)?;
         failpoint!("create.data");
         let config = Config::new(user, group, distribution(&params, found)?);

@@ -20,7 +20,7 @@ use super::interruption::USUAL;
 use super::pipes::{Outgoing, draft, is_pipe};
 use super::portable::{DataFacts, container_yml, group_yml, user_yml};
 use super::verdict::Request;
-use super::{Container, blocking};
+use super::{Container, blocking, lengthy};
 use crate::error::Error;
 use crate::failpoint;
 use crate::image::{self, Compression, Hook, Pack};
@@ -61,7 +61,7 @@ impl Container {
             ..audience.clone()
         };
         let exported = pipe.watched(self.export_to(params, copy, heard)).await?;
-        blocking(move || pipe.send(draft, &audience.progress)).await?;
+        lengthy(move || pipe.send(draft, &audience.progress)).await?;
         Ok(exported)
     }
 
@@ -143,7 +143,7 @@ impl Container {
         audience: Audience,
     ) -> Result<api::Exported, Error> {
         let (this, pool) = (Arc::clone(self), Arc::clone(pool));
-        blocking(move || {
+        lengthy(move || {
             let packed = this.write_archive(&pool, &packing, out, &audience);
             if let Some(name) = &packing.snapshot
                 && let Err(e) = pool.storage.destroy_snapshot(this.id.as_str(), name)

@@ -19,7 +19,7 @@ use super::import_data::{Source, build};
 use super::launch::seccomp;
 use super::pipes::Input;
 use super::portable::{Given, Loaded, load_container, load_user};
-use super::{Container, blocking, plan};
+use super::{Container, blocking, lengthy, plan};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::failpoint;
@@ -85,7 +85,7 @@ pub async fn import(
 ) -> Result<(Arc<Container>, Vec<String>), Error> {
     let _gate = pool.enter()?;
     let mut input = Input::new(daemon, pool, file, &audience.cancel)?;
-    let (input, head) = blocking(move || {
+    let (input, head) = lengthy(move || {
         let head = input.head()?;
         Ok((input, head))
     })
@@ -105,7 +105,7 @@ pub async fn import(
     let mut warnings = std::mem::take(&mut plan.loaded.warnings);
     let made = async {
         let told = audience.progress.clone();
-        let (file, limits) = blocking(move || input.whole(&told)).await?;
+        let (file, limits) = lengthy(move || input.whole(&told)).await?;
         claim(daemon, pool, &container).await?;
         let user = find_user(daemon, pool, &container, &plan.user).await?;
         plan.loaded.config.user = user;

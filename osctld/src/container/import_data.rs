@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use osctl_api::names::Name;
 
-use super::blocking;
 use super::config::Config;
 use super::copy::Audience;
 use super::create::{complete, discard};
 use super::import::{Plan, bad_archive};
+use super::lengthy;
 use super::settings::quota;
 use crate::error::Error;
 use crate::failpoint;
@@ -43,7 +43,7 @@ pub(super) async fn build(
     source: Source,
 ) -> Result<Vec<String>, Error> {
     let pool = Arc::clone(pool);
-    blocking(move || {
+    lengthy(move || {
         let mut warnings = unpack(&pool, &plan, &source)?;
         failpoint!("import.data");
         let (id, config) = (&plan.id, &plan.loaded.config);

@@ -62,7 +62,7 @@ use tokio::sync::{OwnedMutexGuard, watch as channel};
 use self::config::Config;
 use self::plan::Mode;
 use self::verdict::{Request, Verdict};
-use crate::blocking::blocking;
+use crate::blocking::{blocking, lengthy};
 use crate::cgroup::Node;
 use crate::daemon::Daemon;
 use crate::error::Error;

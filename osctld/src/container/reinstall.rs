@@ -15,7 +15,7 @@ use osctl_api::names::Name;
 use super::config::{Config, Distribution, Replacement};
 use super::copy::Audience;
 use super::verdict::Request;
-use super::{Container, blocking, schedule, snapshots};
+use super::{Container, blocking, lengthy, schedule, snapshots};
 use crate::error::Error;
 use crate::events::Change;
 use crate::failpoint;
@@ -67,7 +67,7 @@ impl Container {
         let snapshot = params.snapshot.then(|| self.snapshot_name(&params));
         let replacement = {
             let (this, pool, kept) = (Arc::clone(self), Arc::clone(&pool), snapshot.clone());
-            blocking(move || {
+            lengthy(move || {
                 this.check_snapshots(&pool, &params)?;
                 let config = this.config();
                 let image = Image {

@@ -17,7 +17,7 @@ use crate::{events, pool, server};
 
 /// Threads that carry tasks; what blocks runs on others, which come and go.
 const WORKERS: usize = 2;
-/// Most threads that block at the same time.
+/// Most threads that block at the same time, for what is soon done: [`crate::blocking`].
 const MAX_BLOCKING: usize = 32;
 /// How long a daemon that is told to stop waits for operations to end.
 const GRACE: Duration = Duration::from_secs(5);

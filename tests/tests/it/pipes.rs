@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Output, Stdio};
+use std::time::Duration;
 
 use osctl_api::container::State;
 use osctl_tests::host::POOL;
@@ -117,6 +118,59 @@ fn from_one_command_to_another() {
     assert!(output.unwrap().status.success());
     host.ct("web3").delete();
     ct.delete();
+    nothing_is_kept(&host, pipes);
+    host.assert_clean();
+}
+
+/// More than the threads that the daemon has for what is soon done.
+const MANY: usize = 33;
+
+#[test]
+fn who_waits_at_a_pipe_keeps_nobody_waiting() {
+    let host = host!();
+    let (pipes, _) = open_files(&host);
+    let (ct, other) = (host.new_ct("web1"), host.new_ct("other"));
+    // Those that get nothing, and those of which nothing is taken.
+    let imports: Vec<_> = (0..MANY)
+        .map(|n| {
+            let (reader, writer) = pipe();
+            let words = ["ct", "import", "--as-id", &format!("copy{n}"), "-"];
+            (spawn(&host, &words, reader.into(), Stdio::piped()), writer)
+        })
+        .collect();
+    let exports: Vec<_> = (0..MANY)
+        .map(|_| {
+            let (reader, writer) = pipe();
+            let words = ["ct", "export", "web1", "-"];
+            let export = spawn(&host, &words, Stdio::null(), writer.into());
+            let begins = wait::readable(&[&reader], Duration::from_secs(60));
+            assert_eq!(begins, [true], "others are in its way");
+            (export, reader)
+        })
+        .collect();
+    other.start();
+    assert_eq!(other.sh("echo $((6*7))"), "42\n");
+    other.kill();
+    assert_eq!(other.state(), State::Stopped);
+    assert_eq!(ct.state(), State::Stopped);
+    let handed: Vec<_> = std::iter::zip(exports, imports)
+        .map(|((export, mut reader), (import, mut writer))| {
+            std::thread::spawn(move || {
+                std::io::copy(&mut reader, &mut writer).unwrap();
+                drop(writer);
+                [export, import].map(|child| child.wait_with_output().unwrap())
+            })
+        })
+        .collect();
+    for thread in handed {
+        for output in thread.join().unwrap() {
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+    }
+    assert_eq!(host.ids().len(), MANY + 2);
+    for id in host.ids() {
+        host.ct(&id).delete();
+    }
     nothing_is_kept(&host, pipes);
     host.assert_clean();
 }
