@@ -19,6 +19,7 @@ use super::copy::Audience;
 use super::interruption::USUAL;
 use super::pipes::{Outgoing, draft, is_pipe};
 use super::portable::{DataFacts, container_yml, group_yml, user_yml};
+use super::room::Room;
 use super::verdict::Request;
 use super::{Container, blocking, lengthy};
 use crate::error::Error;
@@ -47,20 +48,22 @@ impl Container {
     ) -> Result<api::Exported, Error> {
         if !is_pipe(&out)? {
             check_output(&out)?;
-            return self.export_to(params, out, audience).await;
+            return self.export_to(params, (out, None), audience).await;
         }
         let mut pipe = Outgoing::new(&out, &audience.cancel)?;
         drop(out);
         let (_daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
-        let (draft, ended) = (draft(&pool)?, pipe.ended());
+        let ((draft, room), ended) = (draft(&pool)?, pipe.ended());
         let copy = draft.try_clone();
         let copy = copy.map_err(|e| Error::backend("cannot keep the archive", e))?;
         let heard = Audience {
             cancel: ended,
             ..audience.clone()
         };
-        let exported = pipe.watched(self.export_to(params, copy, heard)).await?;
+        let exported = pipe
+            .watched(self.export_to(params, (copy, Some(room)), heard))
+            .await?;
         lengthy(move || pipe.send(draft, &audience.progress)).await?;
         Ok(exported)
     }
@@ -68,7 +71,7 @@ impl Container {
     async fn export_to(
         self: &Arc<Self>,
         params: &api::Export,
-        out: File,
+        out: Output,
         audience: Audience,
     ) -> Result<api::Exported, Error> {
         let progress = &audience.progress;
@@ -139,7 +142,7 @@ impl Container {
         self: &Arc<Self>,
         pool: &Arc<Pool>,
         packing: Packing,
-        out: File,
+        out: Output,
         audience: Audience,
     ) -> Result<api::Exported, Error> {
         let (this, pool) = (Arc::clone(self), Arc::clone(pool));
@@ -185,7 +188,7 @@ impl Container {
         &self,
         pool: &Pool,
         packing: &Packing,
-        mut out: File,
+        (mut out, room): Output,
         audience: &Audience,
     ) -> Result<api::Exported, Error> {
         let config = self.config();
@@ -209,8 +212,9 @@ impl Container {
             false => pool.read_hooks(&self.id)?,
         };
         let described = Described::new(self, pool, &config, &packing.params)?;
+        let has_room = || room.as_ref().map_or(Ok(()), Room::check);
         let (cancelled, tell) = (
-            || audience.cancel.is_cancelled(),
+            || audience.cancel.is_cancelled() || has_room().is_err(),
             audience.progress.by_mebibytes("packing its files"),
         );
         let watch = Watch::new(&cancelled, &tell);
@@ -219,7 +223,12 @@ impl Container {
         let what = (packing, below.as_slice());
         let warnings = audience.pace.keep(&audience.cancel, watch, |watch| {
             self.write_data(pool, what, &pack, &mut out, watch)
-        })?;
+        });
+        // What has no room is stopped as if it were cancelled.
+        let warnings = match warnings {
+            Err(e) if !audience.cancel.is_cancelled() => return Err(has_room().err().unwrap_or(e)),
+            done => done?,
+        };
         let written = out.sync_all().and_then(|()| out.stream_position());
         let size = written.map_err(|e| Error::backend("its archive can't be written", e))?;
         Ok(api::Exported { size, warnings })
@@ -314,6 +323,9 @@ impl Container {
         Ok(facts)
     }
 }
+
+/// What an archive is written to, and the room for it when it is kept for a while only.
+type Output = (File, Option<Room>);
 
 /// What an archive is to be made of, and how.
 struct Packing {

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::import::bad_archive;
+use super::room::Room;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::handlers::{Cancel, ProgressSender};
@@ -50,12 +51,16 @@ fn cannot_keep(e: impl Into<io::Error>) -> Error {
     Error::backend("cannot keep the archive on the pool", e.into())
 }
 
-/// A new file on the pool without a name.
-pub(super) fn draft(pool: &Pool) -> Result<File, Error> {
+/// A new file on the pool without a name, and the room that there is for it.
+pub(super) fn draft(pool: &Pool) -> Result<(File, Room), Error> {
     let dir = pool.storage.path().join("repository");
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR);
-    file.map(|fd: OwnedFd| File::from(fd)).map_err(cannot_keep)
+    let file = file.map(|fd: OwnedFd| File::from(fd));
+    let file = file.map_err(cannot_keep)?;
+    let room = Room::of(&file)?;
+    room.check()?;
+    Ok((file, room))
 }
 
 /// An archive that is being read.
@@ -135,7 +140,7 @@ struct Incoming {
     pipe: pipe::Receiver,
     runtime: Handle,
     cancel: Cancel,
-    draft: File,
+    draft: (File, Room),
     taken: u64,
     max: u64,
     /// Why reading failed.
@@ -162,7 +167,9 @@ impl Incoming {
             ))
             .hint("import it from a file, or raise max_bytes of [image] in osctld.toml"));
         }
-        self.draft.write_all(&buf[..read]).map_err(cannot_keep)?;
+        let (draft, room) = &mut self.draft;
+        room.check()?;
+        draft.write_all(&buf[..read]).map_err(cannot_keep)?;
         Ok(read)
     }
 
@@ -173,7 +180,7 @@ impl Incoming {
         while self.portion(&mut buffer)? > 0 {
             tell(self.taken, None);
         }
-        Ok(self.draft)
+        Ok(self.draft.0)
     }
 }
 

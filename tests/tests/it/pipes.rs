@@ -4,9 +4,11 @@
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use osctl_api::container::State;
 use osctl_tests::host::POOL;
 use osctl_tests::pty::Terminal;
@@ -172,6 +174,98 @@ fn who_waits_at_a_pipe_keeps_nobody_waiting() {
         host.ct(&id).delete();
     }
     nothing_is_kept(&host, pipes);
+    host.assert_clean();
+}
+
+/// A file system in memory.
+struct Memory(PathBuf);
+
+impl Memory {
+    fn at(place: &Path, mebibytes: u32) -> Memory {
+        fs::create_dir_all(place).unwrap();
+        let options = format!("size={mebibytes}m,mode=755");
+        let flags = MsFlags::empty();
+        mount(
+            Some("memory"),
+            place,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+        .unwrap();
+        Memory(place.to_owned())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn what_is_kept_meanwhile_leaves_room_for_containers() {
+    let host = host!();
+    let (pipes, _) = open_files(&host);
+    let ct = large(&host, "web1");
+    let archive = host.path("web1.tar");
+    let plain = "--compression=off";
+    host.osctl(&["ct", "export", plain, "web1", archive.to_str().unwrap()]);
+    // A small pool, of which 64 MiB stay free.
+    let place = host.pool_dir("small");
+    let small = Memory::at(&place, 120);
+    host.install("small");
+    host.osctl(&["ct", "cp", "web1", "small:web2"]);
+    let copy = host.ct("small:web2");
+    let free = || {
+        let told = rustix::fs::statvfs(&place).unwrap();
+        (told.f_bavail * told.f_frsize) >> 20
+    };
+    let fill = |left: u64| {
+        let filler = place.join("filler");
+        let _ = fs::remove_file(&filler);
+        let file = File::create(&filler).unwrap();
+        let size = free().saturating_sub(left) << 20;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size).unwrap();
+    };
+    let export = |words: &[&str]| {
+        let (mut reader, writer) = pipe();
+        let export = spawn(&host, words, Stdio::null(), writer.into());
+        let taken = std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+        (export.wait_with_output().unwrap(), taken)
+    };
+    // Before anything is done, and in the middle.
+    for left in [60, 66] {
+        fill(left);
+        let (output, taken) = export(&["ct", "export", plain, "small:web2", "-"]);
+        refused(&output, "stay free for containers");
+        assert_eq!(taken, 0);
+        let words = ["ct", "import", "--as-id", "web3", "--pool", "small", "-"];
+        let (reader, mut writer) = pipe();
+        let import = spawn(&host, &words, reader.into(), Stdio::piped());
+        let _ = writer.write_all(&fs::read(&archive).unwrap());
+        drop(writer);
+        refused(
+            &import.wait_with_output().unwrap(),
+            "stay free for containers",
+        );
+        assert!(free() >= left - 1, "{} of {left} MiB are left", free());
+    }
+    // A file elsewhere takes no room there.
+    let to = host.path("web2.tar");
+    host.osctl(&["ct", "export", "small:web2", to.to_str().unwrap()]);
+    fs::remove_file(place.join("filler")).unwrap();
+    let (output, taken) = export(&["ct", "export", plain, "small:web2", "-"]);
+    assert!(
+        output.status.success() && taken > 0,
+        "{}",
+        text(&output.stderr)
+    );
+    copy.delete();
+    ct.delete();
+    nothing_is_kept(&host, pipes);
+    host.osctl(&["pool", "uninstall", "small"]);
+    drop(small);
     host.assert_clean();
 }
 
