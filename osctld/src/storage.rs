@@ -127,6 +127,32 @@ pub enum Error {
         /// Those that are newer.
         newer: Vec<String>,
     },
+    /// A snapshot has more in one of the container's datasets than that may have by now.
+    #[error(
+        "snapshot {name} has {bytes} bytes in {}, of which {quota} are allowed",
+        in_dataset(dataset)
+    )]
+    OverQuota {
+        /// The snapshot.
+        name: String,
+        /// The dataset; the container's own is empty.
+        dataset: String,
+        /// Bytes that it has in the snapshot.
+        bytes: u64,
+        /// Bytes that it may have.
+        quota: u64,
+    },
+    /// A rollback has begun and could not be finished, nor undone.
+    #[error("a part of the data of container {id} is at snapshot {name} already, the rest is not")]
+    HalfReturned {
+        /// The container.
+        id: String,
+        /// The snapshot.
+        name: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
     /// A snapshot is needed by something, which the text names.
     #[error("{0}")]
     InUse(String),
@@ -179,6 +205,13 @@ pub enum Error {
     /// The job was cancelled.
     #[error("cancelled")]
     Cancelled,
+}
+
+fn in_dataset(name: &str) -> String {
+    match name {
+        "" => "the root file system".to_owned(),
+        name => format!("dataset {name}"),
+    }
 }
 
 /// Result of storage.

@@ -295,7 +295,7 @@ impl Container {
     async fn try_adopt(self: &Arc<Self>, daemon: &Arc<Daemon>) -> Result<(), Error> {
         let run_dir = daemon.container_run_dir(&self.pool, &self.id);
         if !run_dir.exists() {
-            return self.check_data();
+            return self.check_data().await;
         }
         let Some((link, events)) = supervisor::adopt(&run_dir).await? else {
             return self.ended_unseen(daemon).await;
@@ -369,18 +369,21 @@ impl Container {
     }
 
     /// A container without data can't be used, only deleted.
-    fn check_data(&self) -> Result<(), Error> {
+    async fn check_data(self: &Arc<Self>) -> Result<(), Error> {
         let (_daemon, pool) = self.home()?;
-        match pool.storage.exists(self.id.as_str()) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::state(format!(
+        let this = Arc::clone(self);
+        let exists = blocking(move || {
+            pool.storage.exists(this.id.as_str()).map_err(|e| {
+                let cannot = format!("cannot look at the data of {}", this.label());
+                Error::backend(cannot, e)
+            })
+        });
+        match exists.await? {
+            true => self.finish_rollback().await,
+            false => Err(Error::state(format!(
                 "the data of container {} are missing",
                 self.label()
             ))),
-            Err(e) => Err(Error::backend(
-                format!("cannot look at the data of {}", self.label()),
-                e,
-            )),
         }
     }
 
@@ -450,6 +453,7 @@ impl Container {
         self.end_boot().await?;
         self.undo_rename().await?;
         self.finish_reinstallation().await?;
+        self.finish_rollback().await?;
         self.seen.lock().error = None;
         self.set_state(State::Stopped);
         Ok(())

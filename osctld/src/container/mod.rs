@@ -47,6 +47,7 @@ mod processes;
 mod registry;
 mod reinstall;
 mod relocate;
+mod rollback;
 mod room;
 mod schedule;
 mod settings;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use osctl_api::container::State;
 use osctl_api::names::Ref;
 use osctl_api::snapshot as api;
 use osctl_api::snapshot::{Keep, SnapshotName};
@@ -11,9 +10,8 @@ use osctl_api::snapshot::{Keep, SnapshotName};
 use super::config::Config;
 use super::copy::copied_config;
 use super::create::{existing_user, finish, own_user};
-use super::interruption::USUAL;
 use super::schedule;
-use super::verdict::{Request, Verdict};
+use super::verdict::Request;
 use super::{Container, blocking};
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -33,6 +31,11 @@ pub(super) fn failed(cannot: String) -> impl FnOnce(storage::Error) -> Error {
         E::NoSnapshot { .. } => Error::with(osctl_api::Code::NotFound, cannot, e),
         E::InUse(_) => Error::with(osctl_api::Code::InvalidState, cannot, e)
             .hint("see `osctl ct snapshot ls` for clones and mounts"),
+        E::OverQuota { .. } => Error::with(osctl_api::Code::InvalidState, cannot, e)
+            .hint("raise the quota: `osctl ct set quota`, `osctl ct dataset set quota`"),
+        E::HalfReturned { .. } => {
+            Error::backend(cannot, e).hint("`osctl ct recover state` goes on with it")
+        }
         E::Newer { .. } => Error::with(osctl_api::Code::InvalidState, cannot, e)
             .hint("--destroy-newer destroys them"),
         e => Error::backend(cannot, e),
@@ -61,7 +64,7 @@ impl Container {
         self.snapshots_held(cannot, work).await
     }
 
-    async fn snapshots_held<T: Send + 'static>(
+    pub(super) async fn snapshots_held<T: Send + 'static>(
         self: &Arc<Self>,
         cannot: String,
         work: impl FnOnce(&Pool, &str) -> storage::Result<T> + Send + 'static,
@@ -116,83 +119,6 @@ impl Container {
         destroyed.await?;
         self.tell_snapshot(name.as_str(), Change::Remove);
         Ok(())
-    }
-
-    /// Returns it to a snapshot; with `restart` it is stopped for that and started again.
-    ///
-    /// # Errors
-    /// `NotFound`; `InvalidState` when it runs, when there are newer snapshots that are to be kept,
-    /// or those are in use; `Backend`.
-    pub async fn roll_back(
-        self: &Arc<Self>,
-        name: &SnapshotName,
-        newer: Newer,
-        restart: bool,
-    ) -> Result<(), Error> {
-        self.settle().await;
-        let what = "roll back";
-        let runs = restart && self.judge(Request::Shutdown, what)? == Verdict::Go;
-        if !runs {
-            self.judge(Request::Rebuild, what)?;
-        }
-        let hold = self.hold("ct snapshot rollback")?;
-        let (daemon, _pool) = self.home()?;
-        self.check_rollback(name, newer).await?;
-        if runs {
-            self.stop_for_a_while(&daemon, USUAL, &hold).await?;
-        }
-        self.judge(Request::Rebuild, what)?;
-        let to = name.clone();
-        let returned =
-            self.snapshots_held(format!("return to snapshot {name}"), move |pool, id| {
-                let before = pool.storage.snapshots(id)?;
-                pool.storage.rollback(id, to.as_str(), newer)?;
-                let after = pool.storage.snapshots(id)?;
-                let gone = before
-                    .into_iter()
-                    .filter(|b| after.iter().all(|a| a.name != b.name));
-                Ok(gone.map(|s| s.name).collect::<Vec<_>>())
-            });
-        let returned = returned.await;
-        // It ran before: also what could not be returned runs again.
-        let started = match runs && self.state() == State::Stopped {
-            true => self.start_again(&daemon, &hold).await,
-            false => Ok(()),
-        };
-        for name in returned? {
-            self.tell_snapshot(&name, Change::Remove);
-        }
-        started
-    }
-
-    /// Refuses what can be refused before anything is stopped.
-    async fn check_rollback(
-        self: &Arc<Self>,
-        name: &SnapshotName,
-        newer: Newer,
-    ) -> Result<(), Error> {
-        let to = name.clone();
-        let checked = self.snapshots_held(format!("return to snapshot {name}"), move |pool, id| {
-            let all = pool.storage.snapshots(id)?;
-            let (id, name) = (id.to_owned(), String::from(to));
-            let Some(found) = all.iter().find(|s| s.name == name) else {
-                // What has none says so.
-                return pool.storage.rollback(&id, &name, newer);
-            };
-            let later = all
-                .iter()
-                .filter(|s| s.order > found.order && !s.is_temporary());
-            let newer_ones: Vec<String> = later.map(|s| s.name.clone()).collect();
-            match newer {
-                Newer::Keep if !newer_ones.is_empty() => Err(storage::Error::Newer {
-                    id,
-                    name,
-                    newer: newer_ones,
-                }),
-                _ => Ok(()),
-            }
-        });
-        checked.await
     }
 
     /// Makes a container of a snapshot of it, on the same pool.

@@ -80,10 +80,19 @@ pub trait Snapshots {
     /// open, held) stays.
     fn destroy_snapshot(&self, id: &str, name: &str) -> Result<()>;
 
+    /// Refuses a rollback that would be refused, changing nothing.
+    fn check_rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()>;
+
     /// Returns the datasets of a container that does not run to a snapshot, those that it has; what
     /// is newer is lost. Begun, it is finished also after a crash, by
-    /// [`super::Storage::recover`].
+    /// [`super::Storage::recover`]. When it can't be finished, that is
+    /// [`Error::HalfReturned`]: the container is of no use until [`Snapshots::finish_rollback`].
     fn rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()>;
+
+    /// Finishes a rollback of the container that did not end; fine when there is none.
+    fn finish_rollback(&self, _id: &str) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes the data of a new container from another's snapshot, which is needed for as long as
     /// the new one exists. They count as new until [`super::Storage::complete`].

@@ -227,6 +227,7 @@ impl Storage for ZfsStorage {
             return Err(Error::NotFound(id.to_owned()));
         }
         self.unmount_snapshots(id)?;
+        self.forget_rollbacks_of(id)?;
         self.unmark(id)
     }
 

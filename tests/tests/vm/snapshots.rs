@@ -148,6 +148,89 @@ fn snapshots_are_made_read_and_returned_to() {
 }
 
 #[test]
+fn a_rollback_is_refused_before_anything_is_lost() {
+    let Some(mut host) = host() else {
+        return;
+    };
+    let host = &mut host;
+    says(host, "osctl ct dataset new web1 var && osctl ct start web1");
+    let write = |text: &str| {
+        format!(
+            "osctl ct exec web1 /bin/busybox sh -c 'echo {text} > /state; echo {text} > /var/state; sync'"
+        )
+    };
+    let both = "osctl ct cat web1 /state /var/state | tr '\\n' ' '";
+    let large =
+        "osctl ct exec web1 /bin/busybox sh -c 'head -c 20000000 /dev/urandom > /var/large; sync'";
+    says(host, &format!("{large}; {}", write("first")));
+    says(host, "osctl ct snapshot new web1 one");
+    let shrink = "osctl ct exec web1 /bin/busybox sh -c 'rm /var/large; sync'";
+    let smaller = format!("{shrink}; zpool sync tank; osctl ct dataset set quota web1 var 10m");
+    says(host, &format!("{smaller}; {}", write("second")));
+    says(host, "osctl ct snapshot new web1 two");
+    says(host, &write("third"));
+    let pid = says(host, "osctl ct show -H -o init_pid web1");
+    let rollback = "osctl ct snapshot rollback --restart --destroy-newer web1 one";
+    let told = fails(host, rollback);
+    assert!(
+        told.contains("dataset var") && told.contains("quota"),
+        "{told}"
+    );
+    assert_eq!(names(host, "web1"), ["one", "two"]);
+    assert_eq!(says(host, both), "third third");
+    assert_eq!(
+        says(host, "osctl ct show -H -o init_pid web1"),
+        pid,
+        "it ran on"
+    );
+
+    // Bookmarks of ZFS stand in the way like snapshots, and go like them.
+    says(host, "osctl ct dataset set quota web1 var 100m");
+    says(
+        host,
+        "osctl ct snapshot del web1 two && zfs snapshot tank/ct/web1/var@x",
+    );
+    says(
+        host,
+        "zfs bookmark tank/ct/web1/var@x tank/ct/web1/var#mine && zfs destroy tank/ct/web1/var@x",
+    );
+    let told = fails(host, "osctl ct snapshot rollback --restart web1 one");
+    assert!(told.contains("#mine"), "{told}");
+    assert_eq!(says(host, both), "third third");
+    says(host, rollback);
+    assert_eq!(says(host, both), "first first");
+    assert_eq!(says(host, "zfs list -Hrt bookmark -o name tank"), "");
+
+    // In part returned, and what is left can't be: not to be used until it is.
+    says(
+        host,
+        &format!("{}; {shrink}; zpool sync tank", write("fourth")),
+    );
+    says(host, "osctl ct stop web1");
+    zfs::dies_at(host, "rollback.dataset");
+    fails(host, "osctl ct snapshot rollback web1 one");
+    says(
+        host,
+        "zfs set refquota=10m tank/ct/web1/var && sv -w 60 start osctld",
+    );
+    let shown = says(host, "osctl ct show -H -o state,error web1");
+    assert!(
+        shown.contains("error") && shown.contains("at snapshot one already"),
+        "{shown}"
+    );
+    for command in ["start web1", "recover cleanup web1", "recover state web1"] {
+        fails(host, &format!("osctl ct {command}"));
+    }
+    says(
+        host,
+        "zfs set refquota=none tank/ct/web1/var && osctl ct recover state web1",
+    );
+    says(host, "osctl ct start web1");
+    assert_eq!(says(host, both), "first first");
+    assert_eq!(says(host, "ls -A /tank/ct/.rollback"), "");
+}
+
+#[test]
 fn schedules_make_and_destroy_their_own() {
     let Some(mut host) = host() else {
         return;

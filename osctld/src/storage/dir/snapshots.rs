@@ -48,6 +48,10 @@ impl Snapshots for DirStorage {
         Err(self.no_snapshot(id, name))
     }
 
+    fn check_rollback(&self, id: &str, name: &str, _newer: Newer) -> Result<()> {
+        Err(self.no_snapshot(id, name))
+    }
+
     fn rollback(&self, id: &str, name: &str, _newer: Newer) -> Result<()> {
         Err(self.no_snapshot(id, name))
     }

@@ -91,6 +91,25 @@ pub(super) fn forget_of(state: &mut State, number: u64) {
     }
 }
 
+/// The tree of a container, and that of the snapshot to return it to.
+fn returnable(state: &State, id: &str, name: &str, newer: Newer) -> Result<(u64, u64)> {
+    let at = position(state, id, name)?;
+    let (of, to) = (state.snapshots[at].of, state.snapshots[at].number);
+    let is_newer = |s: &&Kept| s.of == of && s.number > to;
+    let found: Vec<&Kept> = state.snapshots.iter().filter(is_newer).collect();
+    let users = found.iter().filter(|s| !s.name.starts_with(TEMPORARY));
+    let named: Vec<String> = users.map(|s| s.name.clone()).collect();
+    if newer == Newer::Keep && !named.is_empty() {
+        return Err(Error::Newer {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            newer: named,
+        });
+    }
+    found.iter().try_for_each(|s| refuse_used(state, id, s))?;
+    Ok((of, to))
+}
+
 impl Snapshots for FakeStorage {
     fn datasets(&self, id: &str) -> Result<Vec<String>> {
         find(&*self.enter("datasets", id)?, id).map(|_| vec![String::new()])
@@ -160,23 +179,16 @@ impl Snapshots for FakeStorage {
         Ok(())
     }
 
+    fn check_rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()> {
+        let state = self.enter("check_rollback", id)?;
+        returnable(&state, id, name, newer).map(drop)
+    }
+
     fn rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()> {
         let (of, to) = {
             let mut state = self.enter("rollback", id)?;
-            let at = position(&state, id, name)?;
-            let (of, to) = (state.snapshots[at].of, state.snapshots[at].number);
+            let (of, to) = returnable(&state, id, name, newer)?;
             let is_newer = |s: &Kept| s.of == of && s.number > to;
-            let found: Vec<&Kept> = state.snapshots.iter().filter(|s| is_newer(s)).collect();
-            let users = found.iter().filter(|s| !s.name.starts_with(TEMPORARY));
-            let named: Vec<String> = users.map(|s| s.name.clone()).collect();
-            if newer == Newer::Keep && !named.is_empty() {
-                return Err(Error::Newer {
-                    id: id.to_owned(),
-                    name: name.to_owned(),
-                    newer: named,
-                });
-            }
-            found.iter().try_for_each(|s| refuse_used(&state, id, s))?;
             while let Some(at) = state.snapshots.iter().position(is_newer) {
                 Self::drop_at(&mut state, at);
             }

@@ -130,7 +130,10 @@ impl ZfsStorage {
     }
 
     /// Why a snapshot can't be destroyed, when that is known.
-    fn in_use(&self, rows: &[Row]) -> Result<Option<String>> {
+    pub(super) fn in_use<'a>(
+        &self,
+        rows: impl IntoIterator<Item = &'a Row>,
+    ) -> Result<Option<String>> {
         let mounted = mounts::all()?;
         for row in rows {
             let shown = format!("snapshot {} of container {}", row.name, row.id);
@@ -309,9 +312,23 @@ impl Snapshots for ZfsStorage {
         self.destroy_rows(&self.rows_named(id, name)?)
     }
 
+    fn check_rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()> {
+        check_name(name)?;
+        let plan = self.planned(id, name, newer)?;
+        match self.in_use(plan.newer_of_users())? {
+            Some(why) => Err(Error::InUse(why)),
+            None => Ok(()),
+        }
+    }
+
     fn rollback(&self, id: &str, name: &str, newer: Newer) -> Result<()> {
         check_name(name)?;
         self.return_to(id, name, newer)
+    }
+
+    fn finish_rollback(&self, id: &str) -> Result<()> {
+        check_id(id)?;
+        self.finish_rollbacks_of(id)
     }
 
     fn clone_snapshot(&self, id: &str, name: &str, to: &str) -> Result<()> {
