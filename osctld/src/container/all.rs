@@ -135,7 +135,7 @@ impl Container {
         message: Option<&str>,
     ) -> Result<()> {
         let asked = async {
-            let hold = self.hold_wait("pool export").await?;
+            let hold = self.hold_power_wait("pool export").await?;
             self.stop_held(StopMode::ShutdownOrKill, limit, message, &hold)
                 .await
         };

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::lifecycle::MESSAGE_LIMIT;
-use super::{Container, Hold, blocking};
+use super::{Container, blocking};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::events::Change;
@@ -182,7 +182,7 @@ impl Container {
 
     /// Kills its processes; how many did not go away.
     async fn kill_what_can_be(self: &Arc<Self>, daemon: &Arc<Daemon>) -> usize {
-        self.seen.lock().stopping = true;
+        self.stopping.send_replace(true);
         if let Some(run) = self.run() {
             // The cgroup is killed below all the same: this only tells the supervisor why.
             let _ = timeout(MESSAGE_LIMIT, run.link.kill()).await;
@@ -226,12 +226,7 @@ impl Container {
             // Those that waited for the pool can be killed now.
             self.kill().await?;
         }
-        let guard = Arc::clone(&self.lock).lock_owned().await;
-        *self.holder.lock() = Some("ct del");
-        let hold = Hold {
-            container: Arc::clone(self),
-            _guard: guard,
-        };
+        let hold = self.hold_deleted("ct del").await;
         self.delete_held(hold).await?;
         failpoint!("condemn.carried");
         let id = self.id.clone();

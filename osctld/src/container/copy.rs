@@ -194,6 +194,10 @@ impl Container {
                     audience.progress.say("starting it again");
                     self.start_again(daemon, hold).await?;
                 }
+                // What is in a snapshot stands still, and what is copied live need not.
+                if !stopped && (params.live || snapshot.is_some()) {
+                    hold.lend_power();
+                }
                 let (told, name) = (audience.clone(), snapshot.clone());
                 let copied = self.transfer(&pool, target, copy, move |t| {
                     watched(&told, "copying its data", |watch| {

@@ -98,6 +98,9 @@ impl Container {
             started = self.start_again(&daemon, &hold).await;
             stopped = false;
         }
+        if !stopped && (params.live || matches!(snapshot, Ok(Some(_)))) {
+            hold.lend_power();
+        }
         failpoint!("export.still");
         let packed = match snapshot {
             Ok(snapshot) => {

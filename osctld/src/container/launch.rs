@@ -57,7 +57,7 @@ impl Container {
         if self.judge(request, "start")? == Verdict::Nothing {
             return self.wait_started().await;
         }
-        let hold = self.hold("ct start")?;
+        let hold = self.hold_power("ct start")?;
         if self.judge(request, "start")? == Verdict::Nothing {
             drop(hold);
             return self.wait_started().await;
@@ -105,8 +105,8 @@ impl Container {
             }
         };
         {
+            self.stopping.send_replace(false);
             let mut seen = self.seen.lock();
-            seen.stopping = false;
             seen.goes_on = false;
             seen.error = None;
             seen.registered.clear();

@@ -76,7 +76,7 @@ impl Container {
         if self.judge(Request::Shutdown, "stop")? == Verdict::Nothing {
             return Ok(());
         }
-        let hold = self.hold("ct stop")?;
+        let hold = self.hold_power("ct stop")?;
         self.stop_held(mode, limit, message, &hold).await
     }
 
@@ -130,13 +130,18 @@ impl Container {
         message: Option<&str>,
         _hold: &Hold,
     ) -> Result<(), Error> {
+        if self.state() == State::Stopping && self.run().is_none() {
+            // It ended by itself, and is not to start again.
+            self.stopping.send_replace(true);
+            return self.wait_gone(KILL_LIMIT).await;
+        }
         if self.judge(Request::Shutdown, "stop")? == Verdict::Nothing {
             return Ok(());
         }
         let Some(run) = self.run() else {
             return self.wait_gone(KILL_LIMIT).await;
         };
-        self.seen.lock().stopping = true;
+        self.stopping.send_replace(true);
         self.set_state(State::Stopping);
         let asked = timeout(limit, async {
             if let Some(message) = message {
@@ -173,12 +178,8 @@ impl Container {
 
     /// A stop was given up: it runs as before.
     fn resume(&self) {
-        let runs = {
-            let mut seen = self.seen.lock();
-            seen.stopping = false;
-            seen.run.is_some()
-        };
-        if runs {
+        self.stopping.send_replace(false);
+        if self.run().is_some() {
             self.set_state(State::Running);
         }
     }
@@ -192,7 +193,7 @@ impl Container {
             return Ok(());
         }
         let (daemon, _pool) = self.home()?;
-        self.seen.lock().stopping = true;
+        self.stopping.send_replace(true);
         if matches!(self.state(), State::Running | State::Frozen) {
             self.set_state(State::Stopping);
         }
@@ -319,7 +320,7 @@ impl Container {
     ) -> Result<Restarting, Error> {
         self.settle().await;
         self.judge(Request::Kill, "restart")?;
-        let hold = self.hold("ct restart")?;
+        let hold = self.hold_power("ct restart")?;
         let (daemon, pool) = self.home()?;
         // Without its files it would not start again.
         pool.answers()?;
@@ -336,7 +337,7 @@ impl Container {
     /// `InvalidState` when it doesn't run.
     pub async fn reboot(self: &Arc<Self>) -> Result<(), Error> {
         let run = self.entered("reboot")?;
-        let _hold = self.hold("ct restart")?;
+        let _hold = self.hold_power("ct restart")?;
         match timeout(REBOOT_LIMIT, self.ask(&run, InitSystem::reboot)).await {
             Ok(asked) => asked,
             Err(_) => Err(Error::timeout(format!(

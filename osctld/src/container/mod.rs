@@ -26,6 +26,7 @@ mod datasets;
 mod delete;
 mod enter;
 mod export;
+mod hold;
 mod hooks;
 mod import;
 mod import_data;
@@ -59,7 +60,7 @@ use std::sync::{Arc, Weak};
 
 use osctl_api::container::State;
 use osctl_api::names::{GroupPath, Name};
-use tokio::sync::{OwnedMutexGuard, watch as channel};
+use tokio::sync::watch as channel;
 
 use self::config::Config;
 use self::plan::Mode;
@@ -77,6 +78,7 @@ pub use all::{Autostart, StopAll, loaded, release_all, stop_all};
 pub use condemn::Waiting;
 pub use copy::Audience;
 pub use create::create;
+pub use hold::Hold;
 pub use import::import;
 pub use info::{list, show};
 pub use netifs::{ensure_all_netifs, filter_adopted, keep_all_traffic};
@@ -94,8 +96,9 @@ pub struct Container {
     pub id: Name,
     home: Weak<Pool>,
     daemon: Weak<Daemon>,
-    lock: Arc<tokio::sync::Mutex<()>>,
-    holder: Mutex<Option<&'static str>>,
+    locks: hold::Locks,
+    /// Somebody asked for it to stop: a reboot of the guest is not to bring it back.
+    stopping: channel::Sender<bool>,
     seen: Mutex<Seen>,
     state: channel::Sender<State>,
     /// Held while another configuration takes the place of what there is.
@@ -112,8 +115,6 @@ struct Seen {
     run: Option<Arc<Run>>,
     error: Option<String>,
     last_exit: Option<String>,
-    /// Somebody asked for it to stop: a reboot of the guest is not to bring it back.
-    stopping: bool,
     /// Who stopped it goes on with it: an ephemeral one is not deleted for that.
     goes_on: bool,
     /// The run, or the last one, was for one command only.
@@ -161,19 +162,6 @@ pub struct Run {
     pub apparmor: Option<String>,
 }
 
-/// Holds a container until it is dropped.
-#[derive(Debug)]
-pub struct Hold {
-    container: Arc<Container>,
-    _guard: OwnedMutexGuard<()>,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        *self.container.holder.lock() = None;
-    }
-}
-
 impl Container {
     fn new(
         daemon: &Arc<Daemon>,
@@ -188,15 +176,14 @@ impl Container {
             id,
             home: Arc::downgrade(pool),
             daemon: Arc::downgrade(daemon),
-            lock: Arc::default(),
-            holder: Mutex::new(None),
+            locks: hold::Locks::default(),
+            stopping: channel::Sender::new(false),
             seen: Mutex::new(Seen {
                 config: Arc::new(config),
                 generation,
                 run: None,
                 error: None,
                 last_exit: None,
-                stopping: false,
                 goes_on: false,
                 brief: false,
                 deleted: false,
@@ -265,54 +252,6 @@ impl Container {
                 self.pool
             ))),
         }
-    }
-
-    /// Takes the container for the operation `name`.
-    ///
-    /// # Errors
-    /// `Busy` naming the operation that holds it; `NotFound` when it was deleted.
-    pub fn hold(self: &Arc<Self>, name: &'static str) -> Result<Hold, Error> {
-        match Arc::clone(&self.lock).try_lock_owned() {
-            Ok(guard) => self.held(name, guard),
-            Err(_) => {
-                let holder = self.holder.lock().unwrap_or("another operation");
-                Err(Error::busy(format!(
-                    "container {} is held by `{holder}`",
-                    self.label()
-                )))
-            }
-        }
-    }
-
-    /// Takes the container for the operation `name`, waiting for its turn.
-    ///
-    /// # Errors
-    /// `NotFound` when it was deleted meanwhile.
-    pub async fn hold_wait(self: &Arc<Self>, name: &'static str) -> Result<Hold, Error> {
-        let guard = Arc::clone(&self.lock).lock_owned().await;
-        self.held(name, guard)
-    }
-
-    fn held(
-        self: &Arc<Self>,
-        name: &'static str,
-        guard: OwnedMutexGuard<()>,
-    ) -> Result<Hold, Error> {
-        let gone = {
-            let seen = self.seen.lock();
-            seen.deleted || seen.condemned
-        };
-        if gone {
-            return Err(Error::not_found(format!(
-                "container {} does not exist",
-                self.label()
-            )));
-        }
-        *self.holder.lock() = Some(name);
-        Ok(Hold {
-            container: Arc::clone(self),
-            _guard: guard,
-        })
     }
 
     /// Whether `request` is legal now.

@@ -120,7 +120,7 @@ impl Container {
     /// Brings back an interface whose link somebody removed while its container goes on; by the
     /// name of the host's end.
     pub async fn restore_netif(self: &Arc<Self>, daemon: &Arc<Daemon>, host_name: &IfName) {
-        let Ok(_hold) = self.hold_wait("netif restore").await else {
+        let Ok(_hold) = self.hold_power_wait("netif restore").await else {
             return;
         };
         let (Some(run), Some(has)) = (self.run(), self.netifs()) else {

@@ -168,12 +168,17 @@ impl Container {
             let name = temporary_snapshot("move");
             snapshots.push(name.clone());
             take(name.clone()).await?;
-            self.copy_to((moved, target), Some(name.clone()), audience)
-                .await?;
+            hold.lend_power();
+            let copied = self
+                .copy_to((moved, target), Some(name.clone()), audience)
+                .await;
+            hold.take_power_back().await;
+            copied?;
             failpoint!("move.base");
             base = Some(name);
         }
-        if runs {
+        // Its guest may have halted or be rebooting meanwhile.
+        if self.is_active() {
             audience.progress.say("stopping the container");
             self.stop_for_a_while(&daemon, USUAL, hold).await?;
             *ran = true;

@@ -57,7 +57,7 @@ impl Container {
                     how: How::Reboot,
                     ..
                 })
-            ) && !seen.stopping
+            ) && !*self.stopping.borrow()
         };
         self.set_state(State::Stopping);
         failpoint!("stop.ended");
@@ -71,18 +71,8 @@ impl Container {
             let error = error.chain();
             tracing::error!(container = %self.label(), %error, "what it ran from stays until it is started again");
         }
-        if reboot && pool.is_active() && !daemon.is_shutting_down() {
-            match self.hold_wait("reboot").await {
-                Ok(hold) => {
-                    if let Err(error) = self.start_held(Mode::Boot, &hold).await {
-                        if self.state() == State::Stopping {
-                            self.set_state(State::Stopped);
-                        }
-                        tracing::error!(container = %self.label(), error = %error.chain(), "cannot reboot");
-                    }
-                }
-                Err(_) => self.set_state(State::Stopped),
-            }
+        let reboot = reboot && pool.is_active() && !daemon.is_shutting_down();
+        if reboot && self.boot_again().await {
             return;
         }
         // Who goes on with it may do so at once.
@@ -98,5 +88,26 @@ impl Container {
             let error = error.chain();
             tracing::error!(container = %self.label(), %error, "cannot delete an ephemeral container");
         }
+    }
+
+    /// Its guest reboots: starts it again, or tells that somebody wants it to stop, as may happen
+    /// while it waits for its turn.
+    async fn boot_again(self: &Arc<Self>) -> bool {
+        let mut stopping = self.stopping.subscribe();
+        let hold = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|wanted| *wanted) => return false,
+            hold = self.hold_power_wait("reboot") => hold,
+        };
+        let Ok(hold) = hold else {
+            return false;
+        };
+        if let Err(error) = self.start_held(Mode::Boot, &hold).await {
+            if self.state() == State::Stopping {
+                self.set_state(State::Stopped);
+            }
+            tracing::error!(container = %self.label(), error = %error.chain(), "cannot reboot");
+        }
+        true
     }
 }
