@@ -29,7 +29,8 @@ in
     environment.etc."osctl/osctld.toml".text =
       lines plain + lib.concatStrings (lib.mapAttrsToList (name: set: "[${name}]\n${lines set}") tables);
     boot.kernelModules = [ "veth" "bridge" "tun" "fuse" "nf_tables" ];
-    runit.stage3 = "timeout 300 osctl shutdown --force || echo 'containers are killed'";
+    # Containers have 300 s to shut down, and are killed then; the pools are exported after that.
+    runit.stage3 = "timeout 420 osctl shutdown --force || echo 'containers are killed'";
     runit.services.osctld = {
       # Containers outlive it.
       killMode = "process";

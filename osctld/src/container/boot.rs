@@ -86,6 +86,7 @@ impl Container {
         }
         self.judge(Request::Rebuild, "boot")?;
         let (daemon, pool) = self.home()?;
+        let audience = audience.within(&pool);
         self.end_boot().await?;
         let limits = daemon.config.image.limits();
         // Until it is noted, what is made looks like what was left.

@@ -45,6 +45,16 @@ impl Audience {
     }
 }
 
+impl Audience {
+    /// The same for an operation on this pool, which ends early when the pool is exported by force.
+    pub(super) fn within(self, pool: &Pool) -> Audience {
+        Audience {
+            cancel: self.cancel.or(pool.ending()),
+            ..self
+        }
+    }
+}
+
 /// What copying data failed with.
 pub(super) fn failed(error: storage::Error) -> Error {
     match error {
@@ -88,6 +98,7 @@ impl Container {
         self.judge(Request::Export, "copy")?;
         let (daemon, pool) = self.home()?;
         let (_gate, _target) = (pool.enter()?, target.enter()?);
+        let audience = audience.within(&pool).within(target);
         self.check_can_stop(params.live, "copy")?;
         let new = &params.new_id.name;
         let copy = self

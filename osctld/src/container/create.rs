@@ -36,6 +36,7 @@ pub async fn create(
     cancel: Cancel,
 ) -> Result<Arc<Container>, Error> {
     let _gate = pool.enter()?;
+    let cancel = cancel.or(pool.ending());
     let id = params.id.name.clone();
     let group = params
         .group

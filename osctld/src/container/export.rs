@@ -46,13 +46,14 @@ impl Container {
         out: File,
         audience: Audience,
     ) -> Result<api::Exported, Error> {
+        let (_daemon, pool) = self.home()?;
+        let audience = audience.within(&pool);
         if !is_pipe(&out)? {
             check_output(&out)?;
             return self.export_to(params, (out, None), audience).await;
         }
         let mut pipe = Outgoing::new(&out, &audience.cancel)?;
         drop(out);
-        let (_daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
         let ((draft, room), ended) = (draft(&pool)?, pipe.ended());
         let copy = draft.try_clone();

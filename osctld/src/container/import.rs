@@ -84,6 +84,7 @@ pub async fn import(
     audience: Audience,
 ) -> Result<(Arc<Container>, Vec<String>), Error> {
     let _gate = pool.enter()?;
+    let audience = audience.within(pool);
     let mut input = Input::new(daemon, pool, file, &audience.cancel)?;
     let (input, head) = lengthy(move || {
         let head = input.head()?;

@@ -61,6 +61,7 @@ impl Container {
         }
         self.judge(Request::Rebuild, "reinstall")?;
         let (daemon, pool) = self.home()?;
+        let audience = audience.within(&pool);
         let _gate = pool.enter()?;
         let limits = daemon.config.image.limits();
         // The only one that is made after the others.

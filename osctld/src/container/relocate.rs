@@ -50,6 +50,7 @@ impl Container {
         self.judge(Request::Export, "move")?;
         let (daemon, pool) = self.home()?;
         let (_gate, _target) = (pool.enter()?, target.enter()?);
+        let audience = audience.within(&pool).within(target);
         self.check_stays()?;
         self.check_can_stop(false, "move")?;
         let new = &params.new_id.name;

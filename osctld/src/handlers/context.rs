@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use osctl_api::wire::{self, MAX_FDS};
 use osctl_api::{Progress, Step};
@@ -15,13 +16,13 @@ use crate::server::Peer;
 
 /// Tells whether the client of a call is gone, or the daemon ends.
 #[derive(Debug, Clone)]
-pub struct Cancel(watch::Receiver<bool>);
+pub struct Cancel(Vec<watch::Receiver<bool>>);
 
 impl Cancel {
     /// The token and the sender that cancels it.
     pub fn new() -> (watch::Sender<bool>, Cancel) {
         let (sender, receiver) = watch::channel(false);
-        (sender, Cancel(receiver))
+        (sender, Cancel(vec![receiver]))
     }
 
     /// A token that is never cancelled.
@@ -31,15 +32,41 @@ impl Cancel {
 
     /// Whether nobody waits for the reply any more.
     pub fn is_cancelled(&self) -> bool {
-        *self.0.borrow()
+        self.0.iter().any(|cancelled| *cancelled.borrow())
     }
 
     /// Waits until nobody waits for the reply any more; for ever, if that never happens.
     pub async fn cancelled(&self) {
-        let mut receiver = self.0.clone();
-        if receiver.wait_for(|gone| *gone).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let mut waiting: Vec<_> = self
+            .0
+            .iter()
+            .cloned()
+            .map(cancelled)
+            .map(Box::pin)
+            .collect();
+        std::future::poll_fn(|cx| {
+            match waiting
+                .iter_mut()
+                .any(|one| one.as_mut().poll(cx).is_ready())
+            {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// The same, cancelled by another one, too.
+    #[must_use]
+    pub fn or(mut self, other: &Cancel) -> Cancel {
+        self.0.extend(other.0.iter().cloned());
+        self
+    }
+}
+
+async fn cancelled(mut receiver: watch::Receiver<bool>) {
+    if receiver.wait_for(|gone| *gone).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -179,5 +206,26 @@ impl Context {
     /// The token of cancellation, to hand to whatever waits.
     pub fn cancel(&self) -> Cancel {
         self.cancel.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_either_cancels_is_cancelled() {
+        for n in 0..2 {
+            let (one, two) = (Cancel::new(), Cancel::new());
+            let both = one.1.clone().or(&two.1);
+            assert!(!both.is_cancelled());
+            let waiting = tokio::spawn(async move { both.cancelled().await });
+            [one.0, two.0][n].send_replace(true);
+            waiting.await.unwrap();
+            assert_eq!(
+                (one.1.is_cancelled(), two.1.is_cancelled()),
+                (n == 0, n == 1)
+            );
+        }
     }
 }

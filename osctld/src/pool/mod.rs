@@ -30,6 +30,7 @@ use crate::blocking::blocking;
 use crate::container::{Container, Waiting};
 use crate::error::{Error, Result};
 use crate::group::Groups;
+use crate::handlers::Cancel;
 use crate::id_range::IdRange;
 use crate::image::ImageCache;
 use crate::storage::Storage;
@@ -85,6 +86,8 @@ pub struct Pool {
     left_users: Mutex<open::LeftUsers>,
     /// Held by operations that change the pool's objects; taken whole to export it.
     gate: Arc<tokio::sync::RwLock<()>>,
+    /// Whether it is being exported by force: what reads and copies for long ends early.
+    ending: (tokio::sync::watch::Sender<bool>, Cancel),
     /// Keeps other daemons from importing it.
     lock: Mutex<Option<File>>,
 }
@@ -192,6 +195,11 @@ impl Pool {
                 self.name
             ))),
         }
+    }
+
+    /// Cancels what takes long when the pool is exported by force.
+    pub fn ending(&self) -> &Cancel {
+        &self.ending.1
     }
 
     /// As [`Pool::enter`], for what an export waits for: also while containers are being stopped.

@@ -16,6 +16,7 @@ use super::{Conf, Entry, Pool, Problem, Settings, State, Unreadable, conf};
 use crate::autostart;
 use crate::error::{Error, Result, chain};
 use crate::group::{self, Groups};
+use crate::handlers::Cancel;
 use crate::id_range::{IdRange, Table};
 use crate::image::ImageCache;
 use crate::storage::{self, DirStorage, Storage, ZfsStorage};
@@ -87,6 +88,7 @@ impl Pool {
             problems: RwLock::new(loading.problems),
             left_users: Mutex::new(left_users),
             gate: Arc::default(),
+            ending: Cancel::new(),
             lock: Mutex::new(Some(lock)),
             conf,
         })

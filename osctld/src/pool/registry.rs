@@ -383,6 +383,8 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
     check()?;
     // Nothing is started from here on.
     pool.set_state(State::Disabled);
+    // They would keep containers from being stopped, and the pool from being let go of.
+    pool.ending.0.send_replace(how.force);
     let ready = async {
         check()?;
         match &how.stop {
@@ -391,6 +393,7 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
         }
     };
     if let Err(e) = ready.await {
+        pool.ending.0.send_replace(false);
         pool.set_state(State::Active);
         return Err(e);
     }

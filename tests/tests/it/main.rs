@@ -39,4 +39,5 @@ mod settings;
 mod snapshots;
 mod stopping;
 mod unfinished;
+mod while_read;
 mod wire;
