@@ -5,6 +5,7 @@
 //! somebody outside likes, must not be among that: it has a thread of its own, [`lengthy`]. There
 //! are as many of those as there are operations on containers.
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -41,9 +42,12 @@ where
     F: FnOnce() -> Result<T> + Send + 'static,
 {
     let (sender, done) = oneshot::channel();
+    // Who is slowed down, or reads a pipe, waits with timers and polls of the runtime.
+    let runtime = Handle::current();
     let started = std::thread::Builder::new()
         .name("lengthy".to_owned())
         .spawn(move || {
+            let _runtime = runtime.enter();
             // Nobody may wait any more.
             let _ = sender.send(work());
         });
@@ -83,6 +87,8 @@ mod tests {
         for (n, job) in jobs.into_iter().enumerate() {
             assert_eq!(job.await.unwrap().unwrap(), n);
         }
+        let here = lengthy(|| Ok(Handle::current().block_on(async { 2 })));
+        assert_eq!(here.await.unwrap(), 2);
         let failed: Result<()> = lengthy(|| Err(Error::state("x"))).await;
         assert_eq!(failed.unwrap_err().code(), osctl_api::Code::InvalidState);
         let panicked: Result<()> = lengthy(|| panic!("as is tried here")).await;
