@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::check::cargo;
+use crate::check::quiet_cargo;
 use crate::error::{Error, Result};
 use crate::{process, ui, workspace};
 
@@ -27,8 +27,8 @@ pub fn build() -> Result<PathBuf> {
 }
 
 fn cargo_build(verb: &str, packages: &[&str], arguments: &[&str]) -> Result<()> {
-    let mut command = cargo();
-    command.args([verb, "--quiet", "--release", "--locked"]);
+    let mut command = quiet_cargo(verb);
+    command.args(["--release", "--locked"]);
     for package in packages {
         command.args(["--package", package, "--bin", package]);
     }

@@ -1,6 +1,7 @@
 //! What a task prints: progress lines with the seconds since the start, on
 //! stderr. The only module that touches stdout or stderr.
 
+use std::io::IsTerminal as _;
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -9,6 +10,11 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Starts the clock of the progress lines.
 pub fn start_clock() {
     LazyLock::force(&START);
+}
+
+/// Whether somebody looks on: progress goes to a terminal.
+pub fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
 }
 
 /// One line of progress.

@@ -30,14 +30,8 @@ pub fn run() -> Result<()> {
     ui::step("checking who uses whom");
     judge(arrows::check(workspace::root())?)?;
     ui::step("checking with clippy");
-    let mut clippy = cargo();
-    clippy.args([
-        "clippy",
-        "--quiet",
-        "--locked",
-        "--workspace",
-        "--all-targets",
-    ]);
+    let mut clippy = quiet_cargo("clippy");
+    clippy.args(["--locked", "--workspace", "--all-targets"]);
     process::run(clippy.args(["--", "-D", "warnings"]), "cargo clippy")
 }
 
@@ -45,6 +39,16 @@ pub fn run() -> Result<()> {
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace::root());
+    command
+}
+
+/// Cargo that shows its progress to those who look on, and else only what is wrong.
+pub fn quiet_cargo(verb: &str) -> Command {
+    let mut command = cargo();
+    command.arg(verb);
+    if !ui::is_watched() {
+        command.arg("--quiet");
+    }
     command
 }
 
