@@ -24,7 +24,10 @@ in
     ipv4.addresses = [ { address = "192.0.2.1"; prefixLength = 24; } ];
     ipv6.addresses = [ { address = "2001:db8::1"; prefixLength = 64; } ];
   };
-  networking.bridges.br1.interfaces = [ "eth1" ];
+  # One card is missing.
+  networking.bridges.br1.interfaces = [ "eth9" "eth1" ];
+  # Beside that of DHCP.
+  networking.interfaces.eth0.ipv6.addresses = [ { address = "2001:db8:1::5"; prefixLength = 64; } ];
   networking.defaultGateway = "192.0.2.254";
   networking.nameservers = [ "192.0.2.1" ];
   networking.hosts."192.0.2.77" = [ "seven" ];
@@ -38,6 +41,7 @@ in
   services.rsyslogd = {
     enable = true;
     forward = [ "127.0.0.1:6514" ];
+    maxFileSize = 100000;
   };
   services.chrony = {
     enable = true;
@@ -84,7 +88,8 @@ in
     layout = [ { type = "mirror"; devices = [ "/dev/loop1p1" "/dev/loop2" ]; } ];
     log = [ { mirror = true; devices = [ "/dev/loop3" "/dev/loop4" ]; } ];
     cache = [ "/dev/loop1p2" ];
-    spare = [ "/dev/loop5" ];
+    # Its name begins as that of a disk with partitions.
+    spare = [ "/dev/loop10" ];
     doCreate = true;
     importAttempts = 1;
     properties.ashift = 12;

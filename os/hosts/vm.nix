@@ -2,6 +2,7 @@
 { pkgs, ... }:
 {
   networking.hostName = "lab";
+  networking.hostId = "a51146d3";
   networking.interfaces.eth0.useDHCP = true;
   boot.initrd.kernelModules = [ "virtio_pci" "virtio_blk" "virtio_net" ];
   boot.kernelParams = [ "console=ttyS0" "panic=-1" "loglevel=4" "net.ifnames=0" "stage1.fail=reboot" ];

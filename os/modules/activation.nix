@@ -26,7 +26,7 @@ in
             text = mkOption {
               type = types.lines;
               default = "";
-              description = "The script; `@out@` is the system.";
+              description = "The script; `@out@` is the system. Where a command fails all others run, and the whole fails.";
             };
           };
         }

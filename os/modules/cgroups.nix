@@ -1,6 +1,7 @@
 # One cgroup v2 hierarchy; services live below `system`.
 { lib, ... }:
 {
+  config.boot.kernelParams = [ "cgroup_no_v1=all" ];
   config.runit.stage1 = lib.mkBefore ''
     mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
     mkdir -p /sys/fs/cgroup/system/init

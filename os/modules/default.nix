@@ -3,6 +3,7 @@
   ./activation.nix
   ./apparmor.nix
   ./assertions.nix
+  ./autoload.nix
   ./bird2.nix
   ./cgroups.nix
   ./chrony.nix

@@ -73,11 +73,13 @@ in
         comm -13 <(links /etc) <(links .) | cut -d' ' -f1 | xargs -r cp -d --parents --remove-destination -t /etc
       )
       # Who reads them meanwhile finds the old or the new one.
-      find $new/ -name '*.mode' -printf '%P\n' | while read -r file; do
+      while read -r file; do
         file=''${file%.mode}
-        install -D -T -m "$(< "$new/$file.mode")" "$new/$file" "/etc/$file.new"
-        mv -T "/etc/$file.new" "/etc/$file"
-      done
+        install -D -T -m "$(< "$new/$file.mode")" "$new/$file" "/etc/$file.new" && mv -T "/etc/$file.new" "/etc/$file" || {
+          rm -f "/etc/$file.new"
+          false
+        }
+      done < <(find $new/ -name '*.mode' -printf '%P\n')
       ln -sfn $new /etc/static
       # What the system before this one linked and this one does not.
       find /etc -type l -lname '/etc/static/*' | while read link; do

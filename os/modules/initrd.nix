@@ -71,17 +71,26 @@ let
       fi
     }
     if [ -n "$httproot$netroot" ]; then
-      for interface in $(ls /sys/class/net); do
-        [ $interface != lo ] || continue
-        ip link set $interface up
-        udhcpc -n -q -i $interface -s ${lease} && break
-      done
+      # A switch may take its time with a port, and the server is perhaps behind another one.
+      fetch() {
+        for interface in $(ls /sys/class/net); do
+          [ $interface != lo ] || continue
+          ip link set $interface up
+          if udhcpc -n -q -i $interface -s ${lease}; then
+            ! download || return 0
+            ip addr flush dev $interface
+          fi
+        done
+        return 1
+      }
       tries=0
-      until download; do
+      until fetch; do
         tries=$((tries + 1))
-        [ $tries -lt 3 ] || failed "cannot download $httproot$netroot"
-        sleep 2
+        [ $tries -lt 10 ] || failed "cannot download $httproot$netroot"
+        sleep 3
       done
+      # The host's own configuration begins with nothing.
+      ip addr flush dev $interface
       root=/root.squashfs
     fi
 

@@ -21,12 +21,20 @@ let
   lease = pkgs.writeScript "udhcpc-lease" ''
     #!${pkgs.runtimeShell}
     export PATH=/run/current-system/sw/bin
+    # What it added, and no more, it takes away.
+    leased=/run/udhcpc.$interface
+    forget() {
+      [ ! -e $leased ] || ip addr del $(cat $leased) dev $interface
+      rm -f $leased
+    }
     case $1 in
       bound | renew)
+        [ "$(cat $leased 2> /dev/null)" = $ip/$mask ] || forget
         ip addr replace $ip/$mask dev $interface
+        echo $ip/$mask > $leased
         [ -z "$router" ] || ip route replace default via ''${router%% *} dev $interface
         [ -z "$dns" ] || for server in $dns; do echo "nameserver $server"; done > /etc/resolv.conf ;;
-      deconfig) ip addr flush dev $interface scope global ;;
+      deconfig) forget ;;
     esac
   '';
 in
@@ -76,24 +84,36 @@ in
         networking = {
           runlevels = [ "rescue" "default" ];
           oneShot = true;
+          # Where one thing fails, such as a card that is missing, all others are done,
+          # and the host goes on without it if it does not appear.
           run =
-            each cfg.bridges (
+            ''
+              try() { "$@" || failed=1; }
+              for attempt in {1..5}; do
+              failed=0
+            ''
+            + each cfg.bridges (
               name: it:
               ''
-                [ -d /sys/class/net/${name} ] || ip link add ${name} type bridge
-                ip link set ${name} up
+                [ -d /sys/class/net/${name} ] || try ip link add ${name} type bridge
+                try ip link set ${name} up
               ''
-              + lib.concatMapStrings (member: "ip link set ${member} master ${name} up\n") it.interfaces
+              + lib.concatMapStrings (member: "try ip link set ${member} master ${name} up\n") it.interfaces
             )
             + each cfg.interfaces (
               name: it:
-              "ip link set ${name} up\n"
+              "try ip link set ${name} up\n"
               + lib.concatMapStrings (
-                a: "ip addr replace ${a.address}/${toString a.prefixLength} dev ${name}\n"
+                a: "try ip addr replace ${a.address}/${toString a.prefixLength} dev ${name}\n"
               ) (it.ipv4.addresses ++ it.ipv6.addresses)
             )
-            + lib.optionalString (cfg.defaultGateway != null) "ip route replace default via ${cfg.defaultGateway}\n"
-            + ":";
+            + lib.optionalString (cfg.defaultGateway != null) "try ip route replace default via ${cfg.defaultGateway}\n"
+            + ''
+              [ $failed = 1 ] || break
+              sleep 1
+              done
+              [ $failed = 0 ] || echo "not all of the network is set up; sv restart networking tries again"
+            '';
         };
       }
       (lib.mapAttrs' (

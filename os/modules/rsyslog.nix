@@ -18,6 +18,7 @@ let
     global(workDirectory="/var/spool/rsyslog"${
       lib.optionalString (cfg.hostName != null) " localHostname=\"${cfg.hostName}\""
     })
+    module(load="builtin:omfile" fileCreateMode="0640")
     module(load="imuxsock")
     module(load="imklog")
     ${lib.optionalString config.osctld.enable ''
@@ -26,7 +27,13 @@ let
     ''}
     ${cfg.extraConfig}
     ${lib.concatStrings (lib.genList (i: forward i (lib.elemAt cfg.forward i)) (lib.length cfg.forward))}
+    # On most hosts they are in memory.
+    $outchannel messages,/var/log/messages,${toString cfg.maxFileSize},${rotate}
     ${cfg.defaultConfig}
+  '';
+  rotate = pkgs.writeScript "rotate-messages" ''
+    #!${pkgs.runtimeShell}
+    exec /run/current-system/sw/bin/mv -f /var/log/messages /var/log/messages.1
   '';
 in
 {
@@ -45,8 +52,16 @@ in
     };
     defaultConfig = mkOption {
       type = types.lines;
-      default = "local2.* stop\n*.* /var/log/messages";
-      description = "Rules for messages that nothing before took; osctld's are in /var/log/osctld anyway.";
+      default = "local2.* stop\n*.* :omfile:$messages";
+      description = ''
+        Rules for messages that nothing before took; osctld's are in /var/log/osctld anyway.
+        `:omfile:$messages` is /var/log/messages.
+      '';
+    };
+    maxFileSize = mkOption {
+      type = types.ints.positive;
+      default = 20000000;
+      description = "Size in bytes at which /var/log/messages becomes messages.1, of which there is one.";
     };
     extraConfig = mkOption { type = types.lines; default = ""; description = "Rules that come first."; };
   };

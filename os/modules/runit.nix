@@ -84,6 +84,11 @@ in
       default = "";
       description = "Script that runs before services are stopped for the host to go down.";
     };
+    powerDown = mkOption {
+      type = types.lines;
+      default = "";
+      description = "Script that runs when no process is left, before the host goes down.";
+    };
     defaultRunlevel = mkOption {
       type = types.enum levels;
       default = "default";
@@ -116,6 +121,7 @@ in
             sv -w 30 force-stop /run/runit/service/* > /dev/null
             # Nothing may write to a root that is kept: logs, shells.
             kill -KILL -1
+            ${config.runit.powerDown}
             sync
             mount -o remount,ro / || echo "the root is not unmounted in order"
             echo "the host goes down"

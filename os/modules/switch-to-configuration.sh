@@ -34,6 +34,13 @@ is_protected() {
   return 1
 }
 
+# Whether a service is stopped for good, by somebody or by a switch that did not get further.
+is_down() {
+  local status
+  status=$(sv status "$up/$1")
+  [[ $status == down:* && $status != *", want up"* ]]
+}
+
 # Of each service: what it says of itself, and what makes it another one.
 declare -A on_change reload_method triggers old_triggers
 while read -r name _ _ hash; do old_triggers[$name]=$hash; done < "$old/services"
@@ -92,6 +99,8 @@ compare() {
     elif [ ! -e "$up/$name" ]; then
       start+=("$name")
       continue
+    elif is_down "$name"; then
+      start+=("$name")
     elif [ "${old_triggers[$name]-}" != "${triggers[$name]}" ]; then
       restart+=("$name")
     elif differs "$name" run; then
@@ -125,13 +134,15 @@ supervised() {
 }
 
 activate() {
+  # Who looks on may go: what is stopped has to be started again.
+  trap '' HUP INT PIPE
   compare
   for name in "${stop[@]}"; do
     act rm $up/"$name"
     act take_out /etc/runit/services/"$name"
   done
   for name in "${restart[@]}"; do act sv -w 60 force-stop $up/"$name"; done
-  act @out@/activate
+  act @out@/activate || failed=1
   for name in "${log[@]}"; do act sv restart $up/"$name"/log; done
   for name in "${reload[@]}"; do act sv "${reload_method[$name]}" $up/"$name" || failed=1; done
   for name in "${start[@]}"; do act ln -sfn /etc/runit/services/"$name" $up/"$name"; done

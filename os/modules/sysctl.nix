@@ -34,6 +34,14 @@ in
       "net.ipv4.ip_forward" = 1;
       "net.ipv6.conf.all.forwarding" = 1;
       "kernel.dmesg_restrict" = 1;
+      # Of containers, too.
+      "dev.tty.legacy_tiocsti" = 0;
+      "fs.protected_symlinks" = 1;
+      "fs.protected_hardlinks" = 1;
+      "fs.protected_fifos" = 1;
+      "fs.protected_regular" = 1;
+      # A guest that runs out of memory again and again fills the log.
+      "vm.oom_dump_tasks" = 0;
       "vm.swappiness" = 0;
     };
     environment.etc."sysctl.conf".text = lib.concatStrings (

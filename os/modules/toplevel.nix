@@ -22,7 +22,10 @@ in
         activate = ''
           #!${pkgs.runtimeShell}
           export PATH=${config.system.path}/bin
+          failed=0
+          trap 'failed=1' ERR
           ${config.system.activate}
+          exit $failed
         '';
         inherit (config.boot) init;
         switch = "#!${pkgs.runtimeShell}\n" + builtins.readFile ./switch-to-configuration.sh;

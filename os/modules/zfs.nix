@@ -66,8 +66,9 @@ let
           type = types.bool;
           default = false;
           description = ''
-            Whether it is created at boot when it is not found and all of its
-            devices are blank. `do-create-pool-NAME` does it by hand.
+            Whether it is created at boot when it was not found `importAttempts`
+            times and all of its devices are blank. `do-create-pool-NAME` does it
+            by hand.
           '';
         };
         importAttempts = mkOption {
@@ -98,7 +99,11 @@ let
     };
 
   devicesOf = it: lib.concatMap (vdev: vdev.devices) (it.layout ++ it.log) ++ it.cache ++ it.spare;
-  inDisk = it: device: builtins.any (disk: lib.hasPrefix disk device) (lib.attrNames it.partition);
+  # As the kernel names them: after a `p` where the disk's own name ends in a digit.
+  partitionsOf = disk: partitions: map (
+    name: disk + lib.optionalString (builtins.match ".*[0-9]" disk != null) "p" + lib.removePrefix "p" name
+  ) (lib.attrNames partitions);
+  partitions = it: lib.concatLists (lib.mapAttrsToList partitionsOf it.partition);
   options = flag: set: words (lib.mapAttrsToList (key: value: "${flag} ${lib.escapeShellArg "${key}=${toString value}"}") set);
   group = kind: devices: lib.optionalString (devices != [ ]) "${kind} ${words devices}";
   vdevs =
@@ -115,26 +120,31 @@ let
   create =
     name: it:
     let
-      blank = lib.attrNames it.partition ++ lib.filter (device: !(inDisk it device)) (devicesOf it);
+      blank = lib.attrNames it.partition ++ lib.filter (device: !(lib.elem device (partitions it))) (devicesOf it);
     in
     pkgs.writeShellScriptBin "do-create-pool-${name}" ''
       # Creates pool ${name}. `-f`: without asking; `-b`: only on devices that are blank.
       set -eu
       how=''${1-ask}
       used=
-      for device in ${words blank}; do
-        [ -b $device ] || { echo "there is no device $device"; exit 1; }
-        found=$(wipefs --noheadings --output TYPE $device | tr '\n' ' ')
-        [ -z "$found" ] || used="$used  $device has: $found"$'\n'
-      done
+      look_at() {
+        for device; do
+          [ -b $device ] || { echo "there is no device $device"; exit 1; }
+          found=$(wipefs --noheadings --output TYPE $device) || { echo "$device can't be read"; exit 1; }
+          [ -z "$found" ] || used="$used  $device has: ''${found//$'\n'/ }"$'\n'
+        done
+      }
+      refuse_used() {
+        if [ -n "$used" ]; then
+          printf 'pool ${name} is not created on devices that are in use:\n%s' "$used"
+          echo "do-create-pool-${name} overwrites them"
+          exit 1
+        fi
+      }
+      look_at ${words blank}
       case $how in
         -f) ;;
-        -b)
-          if [ -n "$used" ]; then
-            printf 'pool ${name} is not created on devices that are in use:\n%s' "$used"
-            echo "do-create-pool-${name} overwrites them"
-            exit 1
-          fi ;;
+        -b) refuse_used ;;
         *)
           printf 'All data on ${words blank} are overwritten.\n%sType YES to go on: ' "$used"
           read -r answer
@@ -148,11 +158,17 @@ let
           END
         '') it.partition
       )}
+      if [ $how = -b ]; then
+        # What was in a partition that began at the same place.
+        look_at ${words (partitions it)}
+        refuse_used
+      fi
       export ZFS_VDEV_DEVID_OPT_OUT=YES
       zpool create -f -o cachefile=none ${options "-o" it.properties} ${name} ${vdevs it}
       echo "pool ${name} is created"
     '';
 
+  from = words (map (it: "-d ${it}") cfg.devNodes);
   path = name: dataset: if dataset == "/" then name else "${name}/${dataset}";
   ensure =
     name: dataset: it:
@@ -188,13 +204,17 @@ let
     run = ''
       export ZFS_VDEV_DEVID_OPT_OUT=YES
       attempt=1
-      until zpool list ${name} > /dev/null 2>&1 || zpool import -N -o cachefile=none ${
-        words (map (it: "-d ${it}") cfg.devNodes)
-      } ${name}; do
-        ${lib.optionalString it.doCreate "! do-create-pool-${name} -b || break"}
+      until zpool list ${name} > /dev/null 2>&1 || zpool import -N -o cachefile=none ${from} ${name}; do
         if [ $attempt -ge ${toString it.importAttempts} ]; then
-          echo "pool ${name} can't be imported"
-          exit 0
+          ${lib.optionalString it.doCreate ''
+            # One that is somewhere and can't be imported is not replaced by an empty one.
+            if ! zpool import ${from} 2> /dev/null | grep -qE '^ *pool: ${name}$'; then
+              ! do-create-pool-${name} -b || break
+            fi
+          ''}
+          echo "pool ${name} can't be imported; it is tried again in a minute"
+          sleep 60
+          exit 1
         fi
         attempt=$((attempt + 1))
         sleep 1
@@ -226,9 +246,13 @@ let
 in
 {
   options.networking.hostId = mkOption {
-    type = types.strMatching "[0-9a-f]{8}";
-    default = builtins.substring 0 8 (builtins.hashString "sha256" config.networking.hostName);
-    description = "What a pool knows its host by: one that another host has not let go of is not imported.";
+    type = types.nullOr (types.strMatching "[0-9a-f]{8}");
+    default = null;
+    description = ''
+      What a pool knows its host by: one that another host has not let go of is not
+      imported. No two hosts may have the same, and it never changes.
+      `head -c 4 /dev/urandom | od -An -tx4` makes one.
+    '';
   };
   options.boot.zfs = {
     pools = mkOption {
@@ -253,10 +277,24 @@ in
   config = lib.mkMerge [
     (lib.mkIf (cfg.pools != { }) { boot.supportedFilesystems = [ "zfs" ]; })
     (lib.mkIf enabled {
-      assertions = lib.mapAttrsToList (name: it: {
+      assertions = [
+        {
+          assertion = config.networking.hostId != null;
+          message = "a host with ZFS needs networking.hostId, which no other host has: `head -c 4 /dev/urandom | od -An -tx4`";
+        }
+      ]
+      ++ lib.mapAttrsToList (name: it: {
         assertion = it.doCreate -> it.layout != [ ];
         message = "boot.zfs.pools.${name} can't be created without a layout";
       }) cfg.pools;
+      # Another host may have them then. One that is suspended keeps nobody waiting.
+      runit.powerDown = ''
+        (zpool list -Ho name | xargs -r -P 0 -n 1 zpool export) &
+        for second in {1..30}; do
+          kill -0 $! 2> /dev/null || break
+          sleep 1
+        done
+      '';
       boot.extraModulePackages = [ config.boot.kernelPackages.zfs ];
       boot.kernelModules = [ "zfs" ];
       # Not by /etc/hostid: the kernel's own threads do not see stage 2's /etc.

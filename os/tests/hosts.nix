@@ -18,6 +18,7 @@ let
     unknown-option = !isThere (host set { imports = [ vm ]; networking.hostname = "a"; });
     bad-name = !isThere (host set { imports = [ vm ]; networking.hostName = "a b"; });
     root-is-no-mount = !isThere (host set { imports = [ vm ]; fileSystems."/".device = "/dev/vda"; });
+    no-host-id = !isThere (host set { imports = [ vm ]; networking.hostId = lib.mkForce null; });
     failed-assertion = !isThere (host set { imports = [ vm ]; users.users.root.group = "none"; });
   };
 in

@@ -29,6 +29,11 @@ pub const ZSTD: Package = Package {
     name: "zstd",
     proof: "/usr/bin/zstd",
 };
+/// Makes file systems on disks of machines.
+pub const E2FSPROGS: Package = Package {
+    name: "e2fsprogs",
+    proof: "/sbin/mkfs.ext4",
+};
 /// The whole of the minimal image.
 pub const BUSYBOX: Package = Package {
     name: "busybox-static",

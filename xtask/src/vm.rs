@@ -42,7 +42,7 @@ enum Task {
 }
 
 /// What runs the machines of tests.
-const PACKAGES: &[apt::Package] = &[apt::QEMU, apt::QEMU_IMG];
+const PACKAGES: &[apt::Package] = &[apt::QEMU, apt::QEMU_IMG, apt::ZSTD, apt::E2FSPROGS];
 
 /// Tests that run in machines too: of the whole, and of the daemon's parts.
 const TESTS: &[&str] = &["it", "osctld"];

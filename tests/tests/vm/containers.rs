@@ -46,6 +46,33 @@ fn a_container_runs_under_cgroup_v2_alone() {
     host.0.power_off();
 }
 
+/// A mount or a socket of a guest has the kernel load none but few modules.
+#[test]
+fn guests_have_no_modules_loaded() {
+    let Some(mut host) = Host::new(Settings::default(), &Rootfs::minimal().archive()) else {
+        return;
+    };
+    host.says("osctl ct new --from-archive /tmp/image.tar web1 && osctl ct start web1");
+    let kinds = host.says("sed -n 's/^alias fs-\\([^ ]*\\) .*/\\1/p' /lib/modules/*/modules.alias");
+    assert!(
+        kinds.contains("bcachefs") && kinds.contains("overlay"),
+        "{kinds}"
+    );
+    let mount = "for kind in $0; do /bin/busybox mount -t $kind none /mnt; done 2> /dev/null; true";
+    host.says(&format!(
+        "osctl ct exec web1 /bin/busybox sh -c '{mount}' '{}'",
+        kinds.replace('\n', " ")
+    ));
+    let loaded = host.says("cut -d' ' -f1 /proc/modules");
+    for name in ["bcachefs", "erofs", "romfs", "sysv", "zonefs", "ntfs3"] {
+        assert!(!loaded.lines().any(|it| it == name), "{name}: {loaded}");
+    }
+    // They were tried.
+    assert!(loaded.lines().any(|it| it == "xfs"), "{loaded}");
+    // As the kernel asks for a protocol; by name, the host has all.
+    host.says("modprobe -q -- net-pf-2-proto-132; ! grep -q ^sctp /proc/modules && modprobe erofs");
+}
+
 #[test]
 fn systemd_boots_and_divides_what_its_container_has() {
     let Some(image) = osctl_tests::host::image("debian-trixie-x86_64-default-systemd.tar") else {

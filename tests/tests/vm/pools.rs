@@ -6,6 +6,7 @@ use std::fs;
 use osctl_tests::Rootfs;
 use osctl_tests::vm::{Machine, Settings};
 
+use crate::services::soon;
 use crate::switch::{Switched, switched};
 
 const DONE: &str = "sv -w 240 start zpool-tank > /dev/null";
@@ -120,7 +121,7 @@ fn a_pool_has_all_that_is_declared() {
     let status = says("zpool status wide");
     let parts = [
         "mirror-0", "loop1p1", "loop2", "logs", "mirror-1", "loop3", "loop4", "cache", "loop1p2",
-        "spares", "loop5",
+        "spares", "loop10",
     ];
     let mut shown = status.split_whitespace();
     for part in parts {
@@ -135,4 +136,32 @@ fn a_pool_has_all_that_is_declared() {
     says("sv -w 120 restart zpool-wide");
     assert_eq!(says("cat /wide/kept/data/f"), "kept");
     assert_eq!(says(set), "zstd\noff\n64M");
+    // Half of its mirror is on another disk now, its log is lost, and the disks that are
+    // declared are blank: it can't be imported, and is not replaced.
+    says("zpool export wide && cp --sparse=always /tmp/disk2 /tmp/moved && losetup /dev/loop20 /tmp/moved
+        for n in 1 2 3 4 10; do
+            losetup -d /dev/loop$n; size=$(stat -c %s /tmp/disk$n)
+            truncate -s 0 /tmp/disk$n; truncate -s $size /tmp/disk$n; losetup -P /dev/loop$n /tmp/disk$n
+        done
+        sv -w 60 force-restart zpool-wide > /dev/null; sv -w 10 stop zpool-wide; sv once zpool-wide");
+    soon(
+        &mut host,
+        "tail -n 1 /var/log/zpool-wide/current | grep -q \"pool wide can't be imported\"",
+    );
+    let mut says = |script: &str| host.sh(script).ok().text();
+    says("! zpool list wide && [ -z \"$(wipefs /dev/loop1 /dev/loop2)\" ]");
+    says("sv -w 10 stop zpool-wide; losetup -d /dev/loop20");
+    // Nor is it made over what somebody has on any of the disks, or where that can't be seen.
+    says("mkfs.ext4 -q /dev/loop10");
+    let refused = host.sh("do-create-pool-wide -b");
+    assert_eq!(refused.status, 1);
+    let text = refused.text();
+    assert!(text.contains("/dev/loop10 has: ext4"), "{text}");
+    host.sh("wipefs -qa /dev/loop10 && mkdir /tmp/bin && cp $(type -P false) /tmp/bin/wipefs")
+        .ok();
+    let blind = host.sh("PATH=/tmp/bin:$PATH do-create-pool-wide -b");
+    assert_eq!(blind.status, 1);
+    let text = blind.text();
+    assert!(text.contains("/dev/loop1 can't be read"), "{text}");
+    host.sh("do-create-pool-wide -b && zpool list wide").ok();
 }

@@ -7,7 +7,7 @@ use crate::switch::{Switched, pid, switched};
 
 /// Runs a script until it succeeds: what it looks at is another program's doing.
 #[track_caller]
-fn soon(host: &mut Machine, script: &str) {
+pub fn soon(host: &mut Machine, script: &str) {
     let tries = format!("for try in {{1..300}}; do {script} && exit; sleep 0.1; done; exit 1");
     host.sh(&tries).ok();
 }
@@ -164,6 +164,13 @@ fn networks_are_as_declared() {
     says("nft add table inet other && sv reload nftables");
     soon(&mut host, &format!("{counted} | grep -qx 'packets 0'"));
     host.sh("nft list table inet other").ok();
+    // An address that is static stays when DHCP begins anew.
+    let mut says = |script: &str| host.sh(script).ok().text();
+    says("sv -w 60 restart dhcp-eth0");
+    let addresses = says("ip addr show eth0");
+    for address in ["2001:db8:1::5/64", "10.0.2.15/24"] {
+        assert_eq!(addresses.matches(address).count(), 1, "{addresses}");
+    }
 }
 
 /// The clock follows a server, which is another chronyd in a network of its own.
@@ -215,6 +222,22 @@ fn what_is_said_is_kept_and_forwarded() {
     }
     host.sh("! grep 'INFO PoolInstall tank' /var/log/messages")
         .ok();
+    // It takes no more room than it may.
+    host.sh("for n in {1..3000}; do echo a message of some words, number $n; done | /tmp/busybox logger -t many")
+        .ok();
+    soon(&mut host, "grep -q 'number 3000' /var/log/messages");
+    println!(
+        "{}",
+        host.sh(
+            "ls -la /var/log/messages*; du -bc /var/log/messages*; tail -3 /var/log/rsyslog/current"
+        )
+        .text()
+    );
+    host.sh(
+        "[ $(du -bc /var/log/messages* | tail -n 1 | cut -f 1) -lt 250000 ] &&
+        [ $(stat -c %a /var/log/messages) = 640 ]",
+    )
+    .ok();
     // A service's own log, by UDP, which one has nowhere else.
     host.sh("sv -w 60 restart logs tells").ok();
     soon(&mut host, "grep -q 'prefixed out' /tmp/collected");

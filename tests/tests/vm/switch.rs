@@ -9,7 +9,7 @@ use osctl_tests::vm::{Machine, Settings, Wire};
 /// What is done once for all tests of the other system: the host is switched to it,
 /// and what it was before is kept in /root.
 const SWITCH: &str = r#"set -e
-for n in 1 2 3 4 5; do
+for n in 1 2 3 4 10; do
     truncate -s $((n == 1 ? 1300 : 1100))M /tmp/disk$n
     losetup -P /dev/loop$n /tmp/disk$n
 done
@@ -89,6 +89,40 @@ fn a_running_host_is_switched_to_another_system() {
     says("[ $(sysctl -n vm.swappiness) = 7 ] && grep -q ^dummy /proc/modules");
     let wrong = format!("{next}/bin/switch-to-configuration it");
     assert_eq!(host.sh(&wrong).status, 2);
+}
+
+/// A switch that did not get to its end is done again, and one that can't be done says so.
+#[test]
+fn a_switch_that_fails_leaves_a_host_that_can_be_switched() {
+    let Some(Switched { mut host, next, .. }) = switched() else {
+        return;
+    };
+    let switch = format!("{next}/bin/switch-to-configuration test");
+    // As one leaves it that ended between stopping and starting.
+    host.sh("sv -w 60 stop bird2 sshd").ok();
+    let told = host.sh(&switch).ok().text();
+    assert!(
+        told.contains("> sv -w 120 start /run/runit/service/bird2 /run/runit/service/sshd"),
+        "{told}"
+    );
+    pid(&mut host, "bird2");
+    // Nobody reads what it says.
+    host.sh(&format!("sv -w 60 stop bird2; {switch} | true"))
+        .ok();
+    let waited = "sv -w 60 start bird2 && flock /run/switch-to-configuration.lock true";
+    host.sh(waited).ok();
+    // Nothing can be written: what there was is whole.
+    host.sh(
+        "cp /etc/passwd /tmp/passwd && used=$(df --output=used / | tail -n 1) &&
+        mount -o remount,size=${used}k / && ! cp /tmp/passwd /etc/more",
+    )
+    .ok();
+    let failed = host.sh(&switch);
+    assert_eq!(failed.status, 1, "{}", failed.text());
+    host.sh("cmp /tmp/passwd /etc/passwd && ! ls /etc/*.new && rm -f /etc/more")
+        .ok();
+    host.sh("mount -o remount,size=75% /").ok();
+    host.sh(&switch).ok();
 }
 
 /// A system that differs in a few services, of which each says itself what has
