@@ -19,16 +19,16 @@ const POOL: &str = "export ZFS_VDEV_DEVID_OPT_OUT=YES
     sfdisk -q /dev/vdb <<< 'label: gpt
 ,' && zpool create tank /dev/vdb1 && osctl pool install tank";
 
-/// What is measured, of whom, and what it is called.
+/// What is measured, and what it is called, with N for how many there are.
 const FIGURES: &[(&str, &str)] = &[
     ("create", "create by clone"),
     ("start", "start"),
     ("snapshot", "snapshot of a stopped container"),
     ("destroy", "destroy, with a snapshot"),
-    ("list", "list, 1,000 containers"),
-    ("list-snapshots", "… with 10,000 snapshots"),
-    ("list-space", "list with space, 1,000 containers"),
-    ("list-space-snapshots", "… with 10,000 snapshots"),
+    ("list", "list, N containers"),
+    ("list-snapshots", "… with 10 snapshots of each"),
+    ("list-space", "list with space, N containers"),
+    ("list-space-snapshots", "… with 10 snapshots of each"),
 ];
 /// The same things done to many containers that are there at the same time.
 const CROWD: &[&str] = &["create", "start", "snapshot", "destroy"];
@@ -146,12 +146,13 @@ fn add(to: &mut Samples, more: Samples) {
     }
 }
 
-fn report(ours: &Samples, lxc: &Samples) -> String {
+fn report(ours: &Samples, lxc: &Samples, many: u32) -> String {
     let mut text = String::from("| | osctl | lxc | ratio |\n|---|---|---|---|\n");
     for (figure, name) in FIGURES {
         let Some(own) = ours.get(*figure).map(|s| median(s)) else {
             continue;
         };
+        let name = name.replace('N', &many.to_string());
         let (theirs, ratio) = match lxc.get(*figure).map(|s| median(s)) {
             Some(theirs) => (
                 milliseconds(theirs),
@@ -228,13 +229,13 @@ fn figures() {
         &mut own,
         ours(host, &format!("trash_is_empty; crowd {crowd}")),
     );
-    println!("{}", report(&own, &theirs));
+    println!("{}", report(&own, &theirs, many));
     add(&mut theirs, lxc(host, &format!("list {many} 5")));
     add(
         &mut own,
         ours(host, &format!("list {many} {} 5", many * 10)),
     );
-    let text = report(&own, &theirs);
+    let text = report(&own, &theirs, many);
     println!("{text}");
     if let Some(to) = std::env::var_os("OSCTL_BENCH_REPORT") {
         fs::write(to, text).unwrap();
