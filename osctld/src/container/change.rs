@@ -34,6 +34,7 @@ impl Container {
         }
         let (daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
+        self.check_settled()?;
         let generation = self.seen.lock().generation;
         let mut config = (*self.config()).clone();
         config.moving_to = None;
@@ -171,6 +172,7 @@ impl Container {
         self.judge(Request::Rebuild, "chown")?;
         let (daemon, pool) = self.home()?;
         let _gate = pool.enter()?;
+        self.check_stays()?;
         if pool.user(user).is_none() {
             return Err(Error::not_found(format!(
                 "user {}:{user} does not exist",

@@ -105,15 +105,27 @@ pub(super) async fn finish(
     hold: Hold,
     made: Result<Config, Error>,
 ) -> Result<(), Error> {
+    finish_held(daemon, pool, container, &hold, made).await?;
+    drop(hold);
+    let id = &container.id;
+    daemon.events.db("container", &pool.name, id, Change::Add);
+    Ok(())
+}
+
+/// The same for one that stays held; nobody is told yet.
+pub(super) async fn finish_held(
+    daemon: &Arc<Daemon>,
+    pool: &Arc<Pool>,
+    container: &Arc<Container>,
+    _hold: &Hold,
+    made: Result<Config, Error>,
+) -> Result<(), Error> {
     // What was unpacked in vain, and images that made room for others.
     pool.empty_trash();
     match made {
         Ok(config) => {
             container.seen.lock().config = Arc::new(config);
             container.set_state(State::Stopped);
-            drop(hold);
-            let id = &container.id;
-            daemon.events.db("container", &pool.name, id, Change::Add);
             Ok(())
         }
         Err(error) => {

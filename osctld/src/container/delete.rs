@@ -112,6 +112,10 @@ impl Container {
         } else {
             self.hold("ct del")?
         };
+        match self.check_stays() {
+            Err(unsettled) if force => progress.say(unsettled.to_string()),
+            stays => stays?,
+        }
         self.judge(request, "delete")?;
         let _gate = pool.enter()?;
         self.delete_held(hold).await

@@ -48,6 +48,7 @@ impl Container {
         let path = PathBuf::from(checked_image(&params.from_archive)?);
         self.settle().await;
         let hold = self.hold("ct reinstall")?;
+        self.check_stays()?;
         if params.force {
             // What can be known before is no reason to have stopped it.
             let (this, path, params) = (Arc::clone(self), path.clone(), params.clone());

@@ -13,12 +13,13 @@ use osctl_api::names::Name;
 
 use super::config::{Config, Elsewhere};
 use super::copy::{Audience, watched};
-use super::create::{existing_user, finish, own_user};
+use super::create::{existing_user, finish_held, own_user};
 use super::interruption::USUAL;
 use super::verdict::Request;
 use super::{Container, Hold, Pending, blocking};
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::events::Change;
 use crate::failpoint;
 use crate::pool::Pool;
 use crate::storage::transfer::{Along, Transfer, temporary_snapshot};
@@ -51,7 +52,7 @@ impl Container {
         let (daemon, pool) = self.home()?;
         let (_gate, _target) = (pool.enter()?, target.enter()?);
         let audience = audience.within(&pool).within(target);
-        self.check_stays()?;
+        self.check_settled()?;
         self.check_can_stop(false, "move")?;
         let new = &params.new_id.name;
         let moved = self
@@ -79,12 +80,13 @@ impl Container {
             }
             Err(_) => {}
         }
-        finish(&daemon, target, &moved, moved_hold, made).await?;
+        finish_held(&daemon, target, &moved, &moved_hold, made).await?;
+        let id = &moved.id;
+        daemon.events.db("container", &target.name, id, Change::Add);
         let left = self.leave(&daemon, &moved, hold).await;
         if ran {
             audience.progress.say("starting it on its new pool");
-            let hold = moved.hold("ct mv")?;
-            moved.start_again(&daemon, &hold).await?;
+            moved.start_again(&daemon, &moved_hold).await?;
         }
         left
     }
@@ -135,13 +137,18 @@ impl Container {
         config.user = user;
         config.group = moved.group();
         config.came_from = Some(self.as_elsewhere());
-        self.going_to(Some(moved.as_elsewhere())).await?;
-        failpoint!("move.leaving");
-        if *ran {
-            moved.note_interruption(daemon)?;
-        }
-        if let Err(error) = self.keep_as(&pool, (moved, target), &config).await {
+        let arrives = async {
+            self.going_to(Some(moved.as_elsewhere())).await?;
+            failpoint!("move.leaving");
+            if *ran {
+                moved.note_interruption(daemon)?;
+            }
+            self.keep_as(&pool, (moved, target), &config).await
+        };
+        if let Err(error) = arrives.await {
             moved.forget_interruption(daemon);
+            let (place, id) = (Arc::clone(target), moved.id.clone());
+            let _ = blocking(move || super::delete::trash(&place, &id)).await;
             self.going_to(None).await?;
             return Err(error);
         }
@@ -260,12 +267,15 @@ impl Container {
 
     /// Forgets where it came from.
     async fn arrived(&self) -> Result<(), Error> {
-        let config = {
-            let mut config = (*self.config()).clone();
-            config.came_from = None;
-            config
-        };
+        self.note_place(|config| config.came_from = None).await
+    }
+
+    /// Changes what its configuration says of moves, also while its pool is being loaded.
+    async fn note_place(&self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
         let (_, pool) = self.home()?;
+        let _saving = self.saving.lock().await;
+        let mut config = (*self.config()).clone();
+        change(&mut config);
         let generation = self.seen.lock().generation + 1;
         let (id, kept) = (self.id.clone(), config.clone());
         blocking(move || pool.save_container(&id, &kept, generation)).await?;
@@ -275,7 +285,26 @@ impl Container {
         Ok(())
     }
 
-    /// Refuses to start what may be on another pool already.
+    /// Refuses to give another name to what is known on another pool by the one that it has.
+    ///
+    /// # Errors
+    /// `InvalidState`.
+    pub(super) fn check_settled(&self) -> Result<(), Error> {
+        self.check_stays()?;
+        let Some(place) = &self.config().came_from else {
+            return Ok(());
+        };
+        Err(Error::state(format!(
+            "container {} was being moved here from {place} when the daemon died",
+            self.label()
+        ))
+        .hint(format!(
+            "import pool {}: what is left there is removed then",
+            place.pool
+        )))
+    }
+
+    /// Refuses to use, change or remove what may be on another pool already, or be all there is.
     ///
     /// # Errors
     /// `InvalidState`.
@@ -331,6 +360,10 @@ fn at(daemon: &Daemon, place: &Elsewhere) -> Option<(Arc<Pool>, Option<Arc<Conta
 
 impl Container {
     async fn settle_arrival(self: &Arc<Self>, daemon: &Arc<Daemon>) -> Result<(), Error> {
+        // Whoever holds it is moving it, and finishes that.
+        let Ok(_hold) = self.hold("ct mv") else {
+            return Ok(());
+        };
         let Some(from) = self.config().came_from.clone() else {
             return Ok(());
         };
@@ -341,7 +374,9 @@ impl Container {
         match old.filter(|old| old.config().going_to.as_ref() == Some(&me)) {
             Some(old) => {
                 tracing::info!(container = %self.label(), from = %old.label(), "finishing its move");
-                let hold = old.hold_wait("ct mv").await?;
+                let Ok(hold) = old.hold("ct mv") else {
+                    return Ok(());
+                };
                 old.forget_interruption(daemon);
                 old.leave(daemon, self, hold).await
             }
@@ -350,6 +385,9 @@ impl Container {
     }
 
     async fn settle_departure(self: &Arc<Self>, daemon: &Arc<Daemon>) -> Result<(), Error> {
+        let Ok(hold) = self.hold("ct mv") else {
+            return Ok(());
+        };
         let Some(to) = self.config().going_to.clone() else {
             return Ok(());
         };
@@ -362,16 +400,8 @@ impl Container {
         }
         tracing::info!(container = %self.label(), %to, "undoing its move");
         let (_, pool) = self.home()?;
-        let mut config = (*self.config()).clone();
-        config.going_to = None;
-        let generation = self.seen.lock().generation + 1;
-        let (id, kept, on) = (self.id.clone(), config.clone(), Arc::clone(&pool));
-        blocking(move || on.save_container(&id, &kept, generation)).await?;
-        {
-            let mut seen = self.seen.lock();
-            seen.generation = generation;
-            seen.config = Arc::new(config);
-        }
+        self.note_place(|config| config.going_to = None).await?;
+        drop(hold);
         if !self.was_interrupted(daemon) || self.state() != State::Stopped {
             return Ok(());
         }

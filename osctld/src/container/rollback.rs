@@ -35,6 +35,7 @@ impl Container {
             self.judge(Request::Rebuild, what)?;
         }
         let hold = self.hold("ct snapshot rollback")?;
+        self.check_stays()?;
         let (daemon, _pool) = self.home()?;
         // What can be refused is refused before anything is stopped.
         let (to, cannot) = (name.clone(), format!("return to snapshot {name}"));

@@ -442,3 +442,38 @@ fn what_was_left_behind_is_collected() {
     ct.delete();
     host.assert_clean();
 }
+
+#[test]
+fn what_may_be_on_another_pool_is_left_alone_until_that_is_known() {
+    let host = osctl_tests::host!();
+    host.install("zwei");
+    let ct = host.new_ct("web1");
+    host.stop_daemon();
+    let start = osctl_tests::daemon::Start::failing_at("move.leaving");
+    host.try_start_daemon(&start).unwrap();
+    let died = ct.try_json::<Move>(json!({ "new_id": "zwei:web1" }));
+    assert!(died.is_err());
+    host.daemon_ended();
+    let dir = host.pool_dir("zwei");
+    let away = dir.with_extension("away");
+    std::fs::rename(&dir, &away).unwrap();
+    host.start_daemon();
+    for words in [
+        &["ct", "del", "web1"][..],
+        &["ct", "mv", "web1", "web2"],
+        &["ct", "start", "web1"],
+        &["ct", "reinstall", "web1", "--from-archive", "/none"],
+    ] {
+        let refused = host.try_osctl(words);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{words:?}");
+        assert!(told.contains("was being moved to zwei:web1"), "{told}");
+    }
+    std::fs::rename(&away, &dir).unwrap();
+    host.json::<osctl_api::pool::Import>(json!({ "pool": "zwei" }));
+    assert_eq!(host.ids(), ["web1"]);
+    ct.start();
+    assert_eq!(ct.show().pool.as_str(), "tank");
+    ct.delete();
+    host.assert_clean();
+}
