@@ -215,6 +215,11 @@ fn a_pool_that_loses_its_disks() {
     for id in ["frail:a", "frail:b", "tank:other"] {
         says(host, &format!("{NEW} {id}"));
     }
+    // What it counts is kept when the daemon ends.
+    says(
+        host,
+        "osctl ct netif new routed frail:a eth0 && osctl ct netif ip add frail:a eth0 198.51.100.7/32",
+    );
     says(host, "osctl ct start frail:a && osctl ct start tank:other");
     // ZFS' writes fail, and those who want them wait for ever.
     host.sh(&format!(
@@ -270,9 +275,17 @@ fn a_pool_that_loses_its_disks() {
     quickly(host, "osctl ct exec tank:other /bin/busybox true");
     quickly(host, "osctl ct del --force tank:more");
     wait_for_trash(host, "tank");
+    host.sh("ping -c 2 -W 1 198.51.100.7 || true");
+    // A shutdown waits long for those that can't end; the others are stopped meanwhile.
+    host.sh("(osctl shutdown --force &) > /tmp/shutdown 2>&1");
     quickly(
         host,
-        "sv -w 40 restart osctld && osctl ct exec tank:other /bin/busybox true",
+        "while osctl pool ls -H -o name | grep -qx tank; do sleep 0.2; done",
+    );
+    quickly(
+        host,
+        "sv -w 40 restart osctld && osctl shutdown --abort
+        osctl ct start tank:other && osctl ct exec tank:other /bin/busybox true",
     );
 
     // Its disks are back: it is what it was, and can be deleted.
