@@ -30,7 +30,8 @@ in
       lines plain + lib.concatStrings (lib.mapAttrsToList (name: set: "[${name}]\n${lines set}") tables);
     boot.kernelModules = [ "veth" "bridge" "tun" "fuse" "nf_tables" ];
     # Containers have 300 s to shut down, and are killed then; the pools are exported after that.
-    runit.stage3 = "timeout 420 osctl shutdown --force || echo 'containers are killed'";
+    # A container has 300 s to stop, and is asked after at most 10 s for each of those before it.
+    runit.stage3 = "timeout 1200 osctl shutdown --force || echo 'containers are killed'";
     runit.services.osctld = {
       # Containers outlive it.
       killMode = "process";

@@ -212,9 +212,15 @@ let
               ! do-create-pool-${name} -b || break
             fi
           ''}
-          echo "pool ${name} can't be imported; it is tried again in a minute"
-          sleep 60
-          exit 1
+          for device in ${words (lib.attrNames it.partition ++ devicesOf it)}; do
+            if [ -b $device ]; then
+              echo "pool ${name} can't be imported; it is tried again in a minute"
+              sleep 60
+              exit 1
+            fi
+          done
+          echo "pool ${name} can't be imported, and none of its devices is there"
+          exit 0
         fi
         attempt=$((attempt + 1))
         sleep 1

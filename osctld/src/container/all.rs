@@ -1,11 +1,13 @@
 //! All containers of a pool at once: when it has become active, and when it is exported.
 
 use std::cmp::Reverse;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use osctl_api::container::{STOP_TIMEOUT, State, StopMode};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::plan::Mode;
 use super::{Container, Pending};
@@ -76,8 +78,12 @@ pub async fn loaded(daemon: &Arc<Daemon>, pool: &Arc<Pool>, autostart: Autostart
     }
 }
 
+/// How long a container that is being stopped keeps others from it. One that takes its time, or
+/// that ignores what it is asked, goes on beside them.
+const TURN: Duration = Duration::from_secs(10);
+
 /// Stops all containers of a pool that is being exported, `parallel_stop` at a time, those that
-/// started last first.
+/// started last first. Each has its time from when it is asked.
 ///
 /// # Errors
 /// `Cancelled`; anything else when one can't be stopped, after all others were.
@@ -91,15 +97,18 @@ pub async fn stop_all(_daemon: &Arc<Daemon>, pool: &Arc<Pool>, how: &StopAll) ->
     for container in running {
         let (places, how) = (Arc::clone(&places), how.clone());
         tasks.spawn(async move {
-            let _place = places.acquire().await;
+            let place = places.acquire().await;
             if how.cancel.is_cancelled() {
                 return Err(Error::cancelled("stopping the containers was cancelled"));
             }
             how.progress.say(format!("stopping {}", container.label()));
             let limit = Duration::from_secs(STOP_TIMEOUT);
-            container
-                .stop_for_export(limit, how.message.as_deref())
-                .await
+            let mut stopped = pin!(container.stop_for_export(limit, how.message.as_deref()));
+            if let Ok(stopped) = timeout(TURN, &mut stopped).await {
+                return stopped;
+            }
+            drop(place);
+            stopped.await
         });
     }
     let (mut done, mut result) = (0, Ok(()));
@@ -140,7 +149,7 @@ impl Container {
                 .await
         };
         let booted = self.run().is_none_or(|run| run.mode == Mode::Boot) && !self.runs_image();
-        match tokio::time::timeout(limit, asked).await {
+        match timeout(limit, asked).await {
             Ok(Ok(())) => {}
             // It was deleted meanwhile.
             Ok(Err(e)) if e.code() == osctl_api::Code::NotFound => return Ok(()),

@@ -258,6 +258,28 @@ fn what_was_ephemeral_is_gone_when_its_pool_is_exported() {
 }
 
 #[test]
+fn one_that_does_not_stop_keeps_nobody_from_being_asked_to() {
+    let host = host!();
+    // Those that started last are stopped first.
+    let polite = host.new_ct("polite");
+    polite.start();
+    let stubborn = host.ct_of("stubborn", &Rootfs::minimal().init(STUBBORN));
+    stubborn.start();
+    let one = host.try_osctl(&["pool", "set", "parallel-stop", POOL, "1"]);
+    assert!(one.status.success(), "{one:?}");
+    std::thread::scope(|scope| {
+        let force = json!({ "pool": POOL, "force": true });
+        let export = scope.spawn(|| host.try_json::<Export>(force).map(drop));
+        polite.await_state(State::Stopped);
+        assert_eq!(stubborn.state(), State::Stopping);
+        stubborn.kill();
+        export.join().unwrap().unwrap();
+    });
+    host.json::<Import>(json!({ "pool": POOL }));
+    host.assert_clean();
+}
+
+#[test]
 fn an_ephemeral_container_that_is_restarted_or_reinstalled_stays() {
     let host = host!();
     let ct = host.new_ct("web1");

@@ -283,7 +283,7 @@ fn what_is_deleted_or_replaced_is_whole_or_gone() {
             // The new files are there only with the old ones beside them.
             always: "osctl ct snapshot mount web1 kept && cat /tank/ct/.snapshots/web1@kept/private/mine &&
                      osctl ct snapshot umount web1 kept && zfs list tank/ct/web1@kept &&
-                     osctl ct mount web1 && { [ -e /tank/ct/web1/private/mine ] || zfs list tank/ct/web1@old; }",
+                     { osctl ct exec -r web1 /bin/busybox test -e /mine || zfs list tank/ct/web1@old; }",
             ..QUIET
         },
         Operation {
