@@ -18,7 +18,7 @@ let
     global(workDirectory="/var/spool/rsyslog"${
       lib.optionalString (cfg.hostName != null) " localHostname=\"${cfg.hostName}\""
     })
-    module(load="builtin:omfile" fileCreateMode="0640")
+    $FileCreateMode 0640
     module(load="imuxsock")
     module(load="imklog")
     ${lib.optionalString config.osctld.enable ''

@@ -13,6 +13,7 @@ use osctl_runtime::control::{ExitRecord, How, State as Stage};
 use osctl_runtime::spec::{EXIT_FILE, Init, SPEC_FILE, Spec};
 use tokio::time::timeout;
 
+use super::change::Taken;
 use super::config::Config;
 use super::delete::{Marked, settle_deletion};
 use super::launch::Start;
@@ -428,7 +429,7 @@ impl Container {
         self.set_state(State::Stopped);
         let recovered = async {
             if !runs {
-                self.undo_rename().await?;
+                self.undo_rename(Taken::Perhaps).await?;
                 self.finish_reinstallation().await?;
             }
             self.try_adopt(&daemon).await
@@ -451,7 +452,7 @@ impl Container {
         let (daemon, _pool) = self.home()?;
         self.clean_up(&daemon).await?;
         self.end_boot().await?;
-        self.undo_rename().await?;
+        self.undo_rename(Taken::Perhaps).await?;
         self.finish_reinstallation().await?;
         self.finish_rollback().await?;
         self.seen.lock().error = None;

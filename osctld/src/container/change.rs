@@ -12,6 +12,15 @@ use crate::events::Change;
 use crate::failpoint;
 use crate::pool::Pool;
 
+/// Whose the id is that a container is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The container's that is being renamed.
+    ByIt,
+    /// Perhaps another one's: the renaming is over.
+    Perhaps,
+}
+
 impl Container {
     /// Gives it another id.
     ///
@@ -108,7 +117,7 @@ impl Container {
             .await
         };
         if let Err(error) = carried {
-            if let Err(left) = self.undo_rename().await {
+            if let Err(left) = self.undo_rename(Taken::ByIt).await {
                 self.fail(&left);
             }
             return Err(error);
@@ -129,11 +138,11 @@ impl Container {
     }
 
     /// Returns to its id what was given to another one by a renaming that could not be done to its
-    /// end.
+    /// end. Once the other id is free, another container may have it, of which nothing is touched.
     ///
     /// # Errors
     /// `Backend`: then that can be tried again.
-    pub(super) async fn undo_rename(&self) -> Result<(), Error> {
+    pub(super) async fn undo_rename(&self, new_id: Taken) -> Result<(), Error> {
         let mut config = (*self.config()).clone();
         let Some(new) = config.moving_to.take() else {
             return Ok(());
@@ -144,13 +153,15 @@ impl Container {
         let kept = Arc::clone(&config);
         blocking(move || {
             let failed = |e| Error::backend(format!("the data of {old} are those of {new}"), e);
-            // It may have been written although that failed.
-            pool.mark_container_deleted(&new)?;
-            pool.forget_container(&new)?;
-            let storage = &pool.storage;
-            let there = |id: &Name| storage.exists(id.as_str()).map_err(failed);
-            if there(&new)? && !there(&old)? {
-                storage.rename(new.as_str(), old.as_str()).map_err(failed)?;
+            if new_id == Taken::ByIt || pool.container(&new).is_none() {
+                // It may have been written although that failed.
+                pool.mark_container_deleted(&new)?;
+                pool.forget_container(&new)?;
+                let storage = &pool.storage;
+                let there = |id: &Name| storage.exists(id.as_str()).map_err(failed);
+                if there(&new)? && !there(&old)? {
+                    storage.rename(new.as_str(), old.as_str()).map_err(failed)?;
+                }
             }
             pool.save_container(&old, &kept, generation)
         })

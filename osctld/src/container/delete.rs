@@ -8,6 +8,7 @@ use std::sync::Arc;
 use osctl_api::container::State;
 use osctl_api::names::Name;
 
+use super::change::Taken;
 use super::config::Config;
 use super::verdict::Request;
 use super::{Container, Hold, blocking};
@@ -151,7 +152,7 @@ impl Container {
         let (daemon, pool) = self.home()?;
         let id = self.id.clone();
         let removed = async {
-            self.undo_rename().await?;
+            self.undo_rename(Taken::Perhaps).await?;
             {
                 let (pool, id) = (Arc::clone(&pool), id.clone());
                 blocking(move || pool.mark_container_deleted(&id)).await?;

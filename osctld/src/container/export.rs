@@ -55,7 +55,9 @@ impl Container {
         let mut pipe = Outgoing::new(&out, &audience.cancel)?;
         drop(out);
         let _gate = pool.enter()?;
-        let ((draft, room), ended) = (draft(&pool)?, pipe.ended());
+        let on = Arc::clone(&pool);
+        let (draft, room) = blocking(move || draft(&on)).await?;
+        let ended = pipe.ended();
         let copy = draft.try_clone();
         let copy = copy.map_err(|e| Error::backend("cannot keep the archive", e))?;
         let heard = Audience {

@@ -85,8 +85,13 @@ pub async fn import(
 ) -> Result<(Arc<Container>, Vec<String>), Error> {
     let _gate = pool.enter()?;
     let audience = audience.within(pool);
-    let mut input = Input::new(daemon, pool, file, &audience.cancel)?;
+    let (limits, on, cancel) = (
+        daemon.config.image.limits(),
+        Arc::clone(pool),
+        audience.cancel.clone(),
+    );
     let (input, head) = lengthy(move || {
+        let mut input = Input::new(limits, &on, file, &cancel)?;
         let head = input.head()?;
         Ok((input, head))
     })

@@ -108,6 +108,12 @@ impl Container {
             true => Request::Kill,
             false => Request::Shutdown,
         };
+        if self.state() == State::Stopping {
+            // It ended by itself, or somebody else stops it, while who goes on held it.
+            self.seen.lock().goes_on = true;
+            self.stopping.send_replace(true);
+            return self.wait_gone(KILL_LIMIT).await;
+        }
         if self.judge(request, "stop")? == Verdict::Nothing {
             return Ok(());
         }

@@ -20,7 +20,6 @@ use tokio::sync::watch;
 
 use super::import::bad_archive;
 use super::room::Room;
-use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::handlers::{Cancel, ProgressSender};
 use crate::image::{self, Image, Limits};
@@ -77,12 +76,11 @@ enum Source {
 
 impl Input {
     pub(super) fn new(
-        daemon: &Daemon,
+        limits: Limits,
         pool: &Pool,
         file: File,
         cancel: &Cancel,
     ) -> Result<Input, Error> {
-        let limits = daemon.config.image.limits();
         let source = match is_pipe(&file)? {
             false => Source::File(file),
             true => Source::Pipe(Incoming {

@@ -155,6 +155,20 @@ impl Container {
         let of_user = all.iter().filter(|s| !s.is_temporary());
         let names: Vec<&str> = of_user.clone().map(|s| s.name.as_str()).collect();
         if params.snapshot {
+            if !snapshots::has_snapshots(pool) {
+                return Err(Error::unsupported(format!(
+                    "cannot keep the old files of container {} as a snapshot: pool {} has none",
+                    self.label(),
+                    pool.name
+                )));
+            }
+            let name = self.snapshot_name(params);
+            if names.contains(&name.as_str()) {
+                return Err(Error::exists(format!(
+                    "snapshot {name} of container {} exists already",
+                    self.label()
+                )));
+            }
             let mounted = of_user.clone().find(|s| s.mounted.is_some());
             return match mounted {
                 None => Ok(()),

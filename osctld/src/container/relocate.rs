@@ -15,6 +15,7 @@ use super::config::{Config, Elsewhere};
 use super::copy::{Audience, watched};
 use super::create::{existing_user, finish_held, own_user};
 use super::interruption::USUAL;
+use super::plan::Mode;
 use super::verdict::Request;
 use super::{Container, Hold, Pending, blocking};
 use crate::daemon::Daemon;
@@ -188,8 +189,10 @@ impl Container {
         // Its guest may have halted or be rebooting meanwhile.
         if self.is_active() {
             audience.progress.say("stopping the container");
+            // One that is up for a command only is not to be booted.
+            let boots = self.run().is_none_or(|run| run.mode == Mode::Boot);
             self.stop_for_a_while(&daemon, USUAL, hold).await?;
-            *ran = true;
+            *ran = boots;
             failpoint!("move.stopped");
         }
         if !streams {
@@ -291,9 +294,17 @@ impl Container {
     /// `InvalidState`.
     pub(super) fn check_settled(&self) -> Result<(), Error> {
         self.check_stays()?;
-        let Some(place) = &self.config().came_from else {
+        let Some(place) = self.config().came_from.clone() else {
             return Ok(());
         };
+        let (daemon, _pool) = self.home()?;
+        let me = self.as_elsewhere();
+        if let Some((_pool, old)) = at(&daemon, &place)
+            && old.is_none_or(|old| old.config().going_to.as_ref() != Some(&me))
+        {
+            // Nothing is left of it there.
+            return Ok(());
+        }
         Err(Error::state(format!(
             "container {} was being moved here from {place} when the daemon died",
             self.label()

@@ -43,7 +43,7 @@ pub(super) fn failed(cannot: String) -> impl FnOnce(storage::Error) -> Error {
 }
 
 /// Whether containers of a pool can have any.
-fn has_snapshots(pool: &Pool) -> bool {
+pub(super) fn has_snapshots(pool: &Pool) -> bool {
     pool.storage.backend() == "zfs"
 }
 

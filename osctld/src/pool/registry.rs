@@ -4,9 +4,11 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use osctl_api::names::Name;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::installed::{DIR, ZFS};
 use super::{Conf, Entry, Pool, State, open};
@@ -19,6 +21,9 @@ use crate::id_range::{self, Table};
 use crate::network::Owner;
 use crate::storage::{DirStorage, Storage, ZfsStorage, zfs};
 use crate::{address_set, group, user};
+
+/// How long an export of a pool that is not forced waits for what is done there.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is to become a pool.
 #[derive(Debug, Clone)]
@@ -397,7 +402,16 @@ pub async fn export(daemon: &Arc<Daemon>, name: &Name, how: Export) -> Result<()
         pool.set_state(State::Active);
         return Err(e);
     }
-    let _gate = pool.gate.write().await;
+    // Those that are forced have been cancelled.
+    let at_work = match how.force {
+        true => Ok(pool.gate.write().await),
+        false => timeout(PATIENCE, pool.gate.write()).await,
+    };
+    let Ok(_gate) = at_work else {
+        pool.set_state(State::Active);
+        let message = format!("something is still done on pool {name}");
+        return Err(Error::busy(message).hint("wait for its end, or use --force"));
+    };
     container::release_all(daemon, &pool).await;
     {
         let _ids = daemon.ids.lock().await;

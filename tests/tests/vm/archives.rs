@@ -242,7 +242,7 @@ fn a_reinstalled_container_can_return_to_its_old_files() {
     let refused = fails(
         host,
         "head -c 100000 /dev/urandom > /tmp/bad.tar
-         osctl ct reinstall --from-archive /tmp/bad.tar --snapshot web1",
+         osctl ct reinstall --force --from-archive /tmp/bad.tar --snapshot web1",
     );
     assert!(refused.contains("cannot use image"), "{refused}");
     let names = "osctl ct snapshot ls -H -o name web1";

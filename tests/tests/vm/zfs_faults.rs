@@ -298,10 +298,9 @@ fn a_pool_that_loses_its_disks() {
         host,
         "osctl pool ls -H -o name | grep -qx frail || osctl pool import frail",
     );
-    assert_eq!(
-        quickly(host, "osctl ct show -H -o state frail:a"),
-        "running"
-    );
+    // The shutdown has reached it, or not.
+    let state = quickly(host, "osctl ct show -H -o state frail:a");
+    assert!(matches!(state.as_str(), "running" | "stopped"), "{state}");
     quickly(host, "osctl ct del --force frail:a && osctl ct del frail:b");
     wait_for_trash(host, "frail");
 }
