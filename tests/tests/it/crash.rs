@@ -40,7 +40,8 @@ fn every_fail_point_in_the_sources_has_a_case() {
     );
     let all = [
         CREATE, START, ATTACH, STOP, DETACH, NETIF, DELETE, CHOWN, RENAME, COPY, MOVE, STREAMS,
-        REINSTALL, INSTALL, SNAPSHOTS, MOUNTS, EXPORT, IMPORT, ARCHIVES, BOOT, DATASETS,
+        REINSTALL, SUCCESSION, CONDEMN, INSTALL, SNAPSHOTS, MOUNTS, EXPORT, IMPORT, ARCHIVES, BOOT,
+        DATASETS,
     ];
     let cases: BTreeSet<String> = all.concat().into_iter().map(str::to_owned).collect();
     let without: Vec<_> = found.difference(&cases).collect();

@@ -278,7 +278,7 @@ fn what_is_deleted_or_replaced_is_whole_or_gone() {
         Operation {
             command: "osctl ct reinstall --snapshot --snapshot-name old \
                       --from-archive /tmp/minimal.tar web1",
-            at: "reinstall.marked",
+            at: "storage.promoted",
             mine: &["second", "none"],
             // The new files are there only with the old ones beside them.
             always: "osctl ct snapshot mount web1 kept && cat /tank/ct/.snapshots/web1@kept/private/mine &&
