@@ -170,7 +170,9 @@ fn a_move_that_is_cut_off_is_undone_or_finished() {
             "osctl ct mv web1 other:web1 > /tmp/mv 2>&1 & mv=$!; {begun}; kill -TERM $mv; wait $mv; true"
         ),
     );
-    let gone = "for i in $(seq 600); do [ $(zfs list -Hro name other/ct | wc -l) = 1 ] && exit; sleep 0.1; done; exit 1";
+    // What it copied goes first, its snapshots then.
+    let gone = "for i in $(seq 600); do
+            zfs list -Hrt all -o name tank/ct other/ct | grep -q -e @osctl- -e ^other/ct/ || exit 0; sleep 0.1; done; exit 1";
     says(host, gone);
     assert_eq!(state(host, "tank:web1"), "running");
     nothing_is_left(host);
