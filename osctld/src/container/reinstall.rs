@@ -157,9 +157,9 @@ impl Container {
         if params.snapshot {
             if !snapshots::has_snapshots(pool) {
                 return Err(Error::unsupported(format!(
-                    "cannot keep the old files of container {} as a snapshot: pool {} has none",
-                    self.label(),
-                    pool.name
+                    "cannot keep the old files of container {} as a snapshot: a pool in a directory \
+                     has no snapshots",
+                    self.label()
                 )));
             }
             let name = self.snapshot_name(params);
