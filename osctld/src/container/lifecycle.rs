@@ -108,19 +108,19 @@ impl Container {
             true => Request::Kill,
             false => Request::Shutdown,
         };
-        if self.state() == State::Stopping {
-            // It ended by itself, or somebody else stops it, while who goes on held it.
-            self.seen.lock().goes_on = true;
-            self.stopping.send_replace(true);
-            return self.wait_gone(KILL_LIMIT).await;
-        }
-        if self.judge(request, "stop")? == Verdict::Nothing {
+        // By itself, or by somebody who kills it without holding it.
+        let is_ending = self.state() == State::Stopping;
+        if !is_ending && self.judge(request, "stop")? == Verdict::Nothing {
             return Ok(());
         }
         self.seen.lock().goes_on = true;
-        let stopped = match kill {
-            true => self.kill().await,
-            false => self.stop_held(mode, limit, message, hold).await,
+        let stopped = if kill {
+            self.kill().await
+        } else if is_ending {
+            self.stopping.send_replace(true);
+            self.wait_gone(KILL_LIMIT).await
+        } else {
+            self.stop_held(mode, limit, message, hold).await
         };
         if stopped.is_err() {
             self.seen.lock().goes_on = false;

@@ -6,6 +6,18 @@ use std::path::PathBuf;
 use osctl_api::Code;
 use osctl_tests::{Ct, host};
 
+/// What the tests set.
+const SET: [&str; 8] = [
+    "ct",
+    "set",
+    "io-limit",
+    "web1",
+    "--write",
+    "3m",
+    "--read-ops",
+    "777",
+];
+
 /// The cgroup of a container that has its limits of disks, and the files that tell them.
 fn files(ct: &Ct<'_>) -> (PathBuf, &'static [&'static str]) {
     let path = ct.show().group_path;
@@ -41,17 +53,7 @@ fn what_is_read_and_written_is_limited() {
         println!("skipped: this kernel does not limit disks");
         return;
     }
-    let set = [
-        "ct",
-        "set",
-        "io-limit",
-        "web1",
-        "--write",
-        "3m",
-        "--read-ops",
-        "777",
-    ];
-    let out = host.try_osctl(&set);
+    let out = host.try_osctl(&SET);
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(said.contains("on no single disk"), "{said}");
@@ -94,16 +96,7 @@ fn what_is_read_and_written_is_limited() {
         assert_eq!(error.code, Code::InvalidArgument);
     }
     // It goes along with archives and copies.
-    host.osctl(&[
-        "ct",
-        "set",
-        "io-limit",
-        "web1",
-        "--write",
-        "3m",
-        "--read-ops",
-        "777",
-    ]);
+    host.osctl(&SET);
     ct.kill();
     let archive = host.path("web1.tar").display().to_string();
     host.osctl(&["ct", "export", "web1", &archive]);
